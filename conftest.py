@@ -1,0 +1,27 @@
+"""How pytest treats notebooks; see also [tool.pytest.ini_options] in pyproject.toml."""
+
+import pathlib
+
+import notebook_rules
+import notebook_tools
+
+
+def pytest_configure(config):
+    """Let pytest run from any folder: nbval opens the file of patterns relative to where one stands."""
+    config.option.nbval_sanitize_with = str(config.rootpath / "tests" / "nbval_sanitize.cfg")
+
+
+def pytest_collectstart(collector):
+    """Never compare stderr: warnings and progress bars differ from machine to machine."""
+    if hasattr(collector, "skip_compare"):
+        collector.skip_compare += ("stderr",)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Report the lessons' style."""
+    root = pathlib.Path(config.rootpath)
+    lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if lessons:
+        terminalreporter.section("style of the lessons (not enforced)")
+    for path in lessons:
+        terminalreporter.line(notebook_rules.style(notebook_rules.read(path, notebook_tools.project(root))))

@@ -1,0 +1,151 @@
+"""The lessons' set-up cell, word for word, in a virtual environment with Colab's versions and without GitHub.
+
+COLAB_TWIN names the folder of that environment; it is made if need be, and left with the course installed.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import notebook_tools
+import pytest
+
+ROOT = notebook_tools.ROOT
+COLAB = ROOT.parent / "shared" / "colab"
+FREE = ("tensorflow-metadata", "finetune-lib")  # what the cell may change
+
+# Runs the cell twice in one IPython, as an impatient learner would.
+DRIVER = """
+import pathlib, sys, time
+import google.colab
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for attempt in range(2):
+    start = time.monotonic()
+    shell.run_cell(pathlib.Path(sys.argv[1]).read_text()).raise_error()
+    print("SECONDS", round(time.monotonic() - start, 1))
+"""
+
+pytestmark = [
+    pytest.mark.colab_cell,
+    pytest.mark.skipif(
+        not COLAB.exists(), reason="needs ../shared/colab, which makes an environment like Colab's"
+    ),
+]
+
+
+def finish(*command, **options):
+    """Run a command, show what it prints where it fails, and return its output."""
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """A virtual environment like Colab's, in which nothing of ours is installed yet."""
+    folder = pathlib.Path(os.environ.get("COLAB_TWIN") or tmp_path_factory.mktemp("colab") / "twin")
+    if not folder.exists():
+        made = subprocess.run([COLAB / "make-twin", folder], capture_output=True, text=True)
+        if "no Python 3.13" in made.stderr:
+            pytest.skip("needs Python 3.13, which Colab runs")
+        assert made.returncode == 0, made.stderr
+    yield folder
+    if not os.environ.get("COLAB_TWIN"):
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A local repository with this working tree under the tag that the cell names."""
+    folder = tmp_path_factory.mktemp("repository")
+    listed = finish("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git = ("git", "-C", folder, "-c", "user.name=test", "-c", "user.email=test@example.org")
+    finish(*git, "init", "-q")
+    finish(*git, "add", "-A")
+    finish(*git, "commit", "-q", "-m", "the working tree")
+    finish(*git, "tag", f"v{notebook_tools.project().version}")
+    return folder
+
+
+def installed(twin):
+    """The live distributions of an environment, name to version."""
+    rows = json.loads(finish(twin / "bin" / "pip", "list", "--format=json"))
+    return {row["name"].lower().replace("_", "-"): row["version"] for row in rows}
+
+
+def test_the_setup_cell_installs_the_course_and_changes_nothing_else(twin, repository, tmp_path, capsys):
+    project = notebook_tools.project()
+    cell = tmp_path / "cell.py"
+    cell.write_text(project.setup_cell)
+    stand_in = tmp_path / "colab" / "google" / "colab" / "__init__.py"
+    stand_in.parent.mkdir(parents=True)
+    stand_in.touch()
+    elsewhere = {
+        "PYTHONPATH": str(tmp_path / "colab"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": project.repository,
+    }
+    python = twin / "bin" / "python"
+
+    def import_datasets():
+        return (
+            subprocess.run([python, "-c", "import tensorflow_datasets"], capture_output=True).returncode == 0
+        )
+
+    finish(twin / "bin" / "pip", "uninstall", "-q", "-y", "finetune-lib")
+    before, worked = installed(twin), import_datasets()
+    options = {"env": {**os.environ, **elsewhere}, "cwd": tmp_path, "timeout": 600}
+    first, second = (
+        float(line.split()[1])
+        for line in finish(python, "-c", DRIVER, cell, **options).splitlines()
+        if line.startswith("SECONDS")
+    )
+    after = installed(twin)
+    start = time.monotonic()
+    finish(python, "-c", DRIVER, cell, **options)
+    again = time.monotonic() - start
+    with capsys.disabled():
+        print(
+            f"\nThe set-up cell took {first:.0f} s, and {second:.1f} s the second time. Before and after it:"
+        )
+        for name in sorted(before.keys() | after.keys()):
+            mark = "" if before.get(name) == after.get(name) else "   <-- changed"
+            print(f"  {name:32} {before.get(name, '-'):16} {after.get(name, '-')}{mark}")
+        print(f"  import tensorflow_datasets       {'works' if worked else 'fails':16} works")
+    assert {name: after.get(name) for name in before if name not in FREE} == {
+        name: version for name, version in before.items() if name not in FREE
+    }
+    assert after["finetune-lib"] == project.version
+    assert import_datasets()
+    assert installed(twin) == after, "a second run changes nothing"
+    assert first < 180 and second < 30 and again < 90
+
+
+def test_the_requirements_resolve_against_all_that_colab_preinstalls(twin, tmp_path, capsys):
+    published = (COLAB / "constraints.txt").read_text().splitlines()
+    kept = [
+        line for line in published if not line.startswith(("tensorflow-metadata==", "tensorflow_metadata=="))
+    ]
+    (tmp_path / "constraints.txt").write_text("\n".join(kept))
+    options = ("--dry-run", "--ignore-installed", "--quiet", "--report", tmp_path / "report.json")
+    finish(twin / "bin" / "pip", "install", *options, "-c", tmp_path / "constraints.txt", ROOT, timeout=600)
+    report = json.loads((tmp_path / "report.json").read_text())["install"]
+    chosen = {
+        item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in report
+    }
+    pins = dict(line.lower().replace("_", "-").split("==") for line in published if "==" in line)
+    unpinned = sorted(f"{name} {version}" for name, version in chosen.items() if pins.get(name) != version)
+    with capsys.disabled():
+        print(f"\n{len(chosen)} packages resolve; not as Colab's list has them: {', '.join(unpinned)}")
+    assert {name for name, version in chosen.items() if pins.get(name, version) != version} == {
+        "tensorflow-metadata"
+    }
