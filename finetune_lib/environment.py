@@ -1,0 +1,67 @@
+"""What am I running on? Versions, processor or GPU, Colab, network (lesson 00)."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import urllib.error
+import urllib.request
+
+PACKAGES = ("finetune-lib", "tensorflow", "keras", "numpy", "ipywidgets")
+COLAB_GPU_ADVICE = (
+    "No GPU. For one, choose in the menu Runtime > Change runtime type > Hardware accelerator: T4 GPU > Save, "
+    "then run the notebook again from the top."
+)
+
+
+def on_colab() -> bool:
+    """Whether this is a Google Colab notebook."""
+    return (
+        importlib.util.find_spec("google") is not None
+        and importlib.util.find_spec("google.colab") is not None
+    )
+
+
+def under_test() -> bool:
+    """Whether pytest runs this code; lessons then always use the embedded data and backbone."""
+    return "PYTEST_CURRENT_TEST" in os.environ
+
+
+def versions() -> dict[str, str]:
+    """The installed version of each package that the course's results depend on, and Python's."""
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def gpu_names() -> list[str]:
+    """The names of the GPUs that TensorFlow can use, for example ``["Tesla T4"]``; empty without one."""
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices]
+
+
+def report() -> None:
+    """Print versions, processor cores and GPU, and on Colab without a GPU the way to one."""
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    gpus = gpu_names()
+    if gpus:
+        print(f"GPU: {', '.join(gpus)}")
+    elif on_colab():
+        print(COLAB_GPU_ADVICE)
+    else:
+        print(f"No GPU: this notebook runs on the processor ({os.cpu_count()} cores).")
+
+
+def can_reach(url: str, seconds: float = 5.0) -> bool:
+    """Whether a file on the network can be had: asks for its header, for at most ``seconds``."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+            return True
+    except (urllib.error.URLError, OSError, ValueError):
+        return False

@@ -1,0 +1,129 @@
+"""Figures, each with a text table that says the same (every lesson)."""
+
+import io
+from collections.abc import Sequence
+
+import IPython.display
+import matplotlib.figure
+import numpy as np
+import sklearn.metrics
+
+from finetune_lib import evaluation, fitting
+
+# Okabe and Ito's palette: told apart with every common kind of colour blindness.
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+
+
+def show(figure: matplotlib.figure.Figure, alternative_text: str) -> None:
+    """Show a figure in a notebook, with words for those who cannot see it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    IPython.display.display(
+        {"image/png": buffer.getvalue(), "text/plain": alternative_text},
+        raw=True,
+        metadata={"image/png": {"alt": alternative_text}},
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text in columns; the first column to the left, the others to the right."""
+    lines = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def image_grid(
+    images: np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 10
+) -> matplotlib.figure.Figure:
+    """Images ``(count, height, width, 3)``, 0..255, in rows of ``columns``, each under its title."""
+    rows = -(-len(images) // columns)
+    figure = matplotlib.figure.Figure(figsize=(columns, rows * (1.3 if titles else 1.0)), layout="tight")
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if index < len(images):
+            axes.imshow(np.clip(images[index], 0, 255).astype("uint8"))
+            if titles:
+                axes.set_title(titles[index], fontsize=9)
+    return figure
+
+
+def learning_curves(reports: Sequence[fitting.FitReport]) -> matplotlib.figure.Figure:
+    """Loss and accuracy against the epoch, training and validation, stages one after the other."""
+    figure = matplotlib.figure.Figure(figsize=(10, 3.6), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        first = 0
+        for stage, report in enumerate(reports):
+            epochs = first + 1 + np.arange(report.epochs)
+            for key, colour, style, label in (
+                (quantity, BLUE, "--", "training"),
+                (f"val_{quantity}", ORANGE, "-", "validation"),
+            ):
+                axes.plot(epochs, report.history[key], style, color=colour, label=None if stage else label)
+            if stage:
+                axes.axvline(first + 0.5, color=GREY, linewidth=1)
+            axes.text(
+                first + report.epochs / 2 + 0.5,
+                1.02,
+                report.label,
+                ha="center",
+                transform=axes.get_xaxis_transform(),
+            )
+            first += report.epochs
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.set_ylim(0, 1.005 if quantity == "accuracy" else None)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def learning_curves_table(reports: Sequence[fitting.FitReport]) -> str:
+    """The first, middle and last epoch of each stage of ``learning_curves``."""
+    rows = []
+    for report in reports:
+        for epoch in sorted({1, (report.epochs + 1) // 2, report.epochs}):
+            values = {
+                key: report.history[key][epoch - 1]
+                for key in ("loss", "val_loss", "accuracy", "val_accuracy")
+            }
+            rows.append([report.label, str(epoch), *(f"{value:.3f}" for value in values.values())])
+    return table(["stage", "epoch", "loss", "validation loss", "accuracy", "validation accuracy"], rows)
+
+
+def confusion_matrix(result: evaluation.Evaluation) -> matplotlib.figure.Figure:
+    """How often each true class (row) was taken for each class (column)."""
+    counts = sklearn.metrics.confusion_matrix(
+        result.labels, result.predictions, labels=range(len(result.class_names))
+    )
+    size = 2.5 + 0.4 * len(counts)
+    figure = matplotlib.figure.Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{result.part}: {result.accuracy:.1%} right")
+    axes.set_xticks(range(len(counts)), result.class_names, rotation=0 if len(counts) <= 10 else 90)
+    axes.set_yticks(range(len(counts)), result.class_names)
+    return figure
+
+
+def confusion_table(result: evaluation.Evaluation, most: int = 5) -> str:
+    """The most frequent mistakes of ``confusion_matrix``, in words."""
+    counts = sklearn.metrics.confusion_matrix(
+        result.labels, result.predictions, labels=range(len(result.class_names))
+    )
+    mistakes = counts - np.diag(np.diag(counts))
+    places = [np.unravel_index(place, counts.shape) for place in np.argsort(-mistakes, axis=None)[:most]]
+    names = result.class_names
+    rows = [
+        [names[i], names[j], f"{mistakes[i, j]} of {counts[i].sum()}"] for i, j in places if mistakes[i, j]
+    ]
+    return table(["true", "predicted", "times"], rows)

@@ -1,0 +1,56 @@
+"""Intervals against closed forms and simulation; predictions in order."""
+
+import keras
+import numpy as np
+import pytest
+
+from finetune_lib import data, evaluation
+
+
+def test_wilson_interval_is_wilsons_formula() -> None:
+    low, high = evaluation.wilson_interval(45, 50)
+    p, n, z = 0.9, 50, 1.959964
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert low == pytest.approx(centre - half, abs=1e-6) and high == pytest.approx(centre + half, abs=1e-6)
+    assert evaluation.wilson_interval(50, 50)[1] == 1.0
+
+
+def test_wilson_interval_covers_the_truth_as_often_as_it_says() -> None:
+    drawn = np.random.default_rng(0).binomial(200, 0.88, size=2000)
+    covered = [low <= 0.88 <= high for low, high in (evaluation.wilson_interval(k, 200) for k in drawn)]
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_bootstrap_resamples_whole_groups() -> None:
+    # The first method wins on every image of one group in five, and nowhere else.
+    groups = np.repeat(np.arange(5), 100)
+    first, second = np.ones(500, bool), groups != 0
+    difference, low, high = evaluation.bootstrap_difference(first, second, groups)
+    assert difference == pytest.approx(0.2)
+    assert low == 0 and 0.5 <= high <= 0.7  # drawn 0 to 3 times of 5
+    alone = evaluation.bootstrap_difference(first, second, np.arange(500))
+    assert alone[2] - alone[1] < 0.1  # images taken for independent: too sure of itself
+
+
+def test_logits_and_probabilities_both_become_probabilities() -> None:
+    logits = np.array([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]], "float32")
+    soft = evaluation.to_probabilities(logits)
+    assert np.allclose(soft.sum(axis=1), 1) and np.allclose(soft[0, 0] / soft[0, 1], np.exp(2.0))
+    assert np.array_equal(evaluation.to_probabilities(soft), soft)
+
+
+def test_predictions_come_in_the_order_of_the_part() -> None:
+    images = np.zeros((130, 8, 8, 3), "uint8")
+    labels = np.arange(130) % 3
+    images[np.arange(130), labels] = 255  # a bright row says the class
+    dataset = data.from_arrays("rows", "abc", *(), train=(images, labels), validation=(images, labels),
+                               test=(images, labels), groups={"test": labels})  # fmt: skip
+    image = keras.Input((8, 8, 3))
+    rows = keras.layers.GlobalAveragePooling1D()(
+        keras.layers.Permute((2, 1))(keras.layers.Reshape((8, 24))(image))
+    )
+    model = keras.Model(image, rows[:, :3] / 255)
+    result = evaluation.evaluate(model, dataset)
+    assert (result.predictions == labels).all() and result.accuracy == 1 and (result.groups == labels).all()
+    assert str(result).startswith("test accuracy 100.0% (95% interval 97.1% to 100.0%, 130 images)")
