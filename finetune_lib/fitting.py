@@ -1,0 +1,322 @@
+"""Fit one stage: read the boundary, compile, train, and verify what moved (lessons 04 and 05)."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tqdm.auto
+
+from finetune_lib import data, diagnosis, freezing
+
+diagnose, describe, Finding = diagnosis.diagnose, diagnosis.describe, diagnosis.Finding
+
+SHUFFLE_BYTES = 256 * 2**20  # the most memory that shuffling may take
+
+
+@dataclasses.dataclass(frozen=True)
+class FitReport:
+    """What one call of ``fit`` did.
+
+    Attributes:
+        label: the stage's name.
+        history: one value per epoch of ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+        epochs: the number of epochs that were run.
+        seconds: wall-clock time, compiling included.
+        trained_parameters, total_parameters: numbers that training may change, and all.
+        loss: what was minimised, in words.
+        moved: for each layer with weights, by its path, whether any of its weights changed.
+        boundary: which layers were trained, in words.
+    """
+
+    label: str
+    history: dict[str, list[float]]
+    epochs: int
+    seconds: float
+    trained_parameters: int
+    total_parameters: int
+    loss: str
+    moved: dict[str, bool]
+    boundary: str
+
+    def __str__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
+        return (
+            f"{self.label}: {self.epochs} epochs in {self.seconds:.1f} s, {self.boundary}\n"
+            f"  {self.trained_parameters:,} of {self.total_parameters:,} parameters trained; "
+            f"{sum(self.moved.values())} of {len(self.moved)} layers moved, the others are bit-identical\n"
+            f"  loss: {self.loss}\n"
+            f"  last epoch: {last}"
+        )
+
+
+def fit(
+    model: keras.Model,
+    dataset: data.ImageDataset,
+    *,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    batch_size: int = 32,
+    augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    seed: int = 0,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    label: str = "training",
+    verbose: int = 1,
+) -> FitReport:
+    """Train what is trainable, and verify that nothing else moved.
+
+    The boundary is what ``freezing.freeze`` or ``freezing.unfreeze_from`` set. Training runs
+    ``suffix(prefix(images, training=False))``, so nothing below the boundary can behave as in training, which
+    the usual ``base(x, training=False)`` inside a functional model does not ensure: ``model.fit`` overrides
+    it. Afterwards the model holds the trained weights and is still un-compiled.
+
+    The loss fits the head: cross-entropy on logits for a linear last layer, on probabilities for softmax;
+    binary for a single output; for whole-number or one-hot labels. The same seed gives the same weights, bit
+    for bit on a CPU: order, augmentation and Dropout depend on nothing but ``(seed, epoch, index)``.
+
+    Ctrl-C leaves the model with what it has learned so far.
+
+    Args:
+        model: functional, taking images ``(batch, height, width, 3)``.
+        dataset: its ``validation`` part is measured after every epoch, in order and without augmentation.
+        epochs: passes over ``dataset.train``.
+        learning_rate: where Adam (Kingma and Ba, arXiv:1412.6980) starts. It falls along half a cosine to
+            zero at the last step (Loshchilov and Hutter, arXiv:1608.03983, without restarts): large steps
+            find the region, small ones settle in it, and there is no schedule to tune. Start at about 1e-3
+            for a new head, a tenth of that or less for pretrained layers.
+        optimizer: any Keras optimiser instead; a fresh copy of it is used, ``learning_rate`` is not.
+        batch_size: images per step; the last batch of an epoch may be smaller.
+        augment: ``(image, seed) -> image`` for training images: float32 ``(height, width, 3)`` 0..255, seed
+            int32 ``(2,)``; ``data.augment``, or any of ``tf.image.stateless_random_*``.
+        seed: 0 to 2**31 - 1.
+        callbacks: Keras callbacks. What they save is the model, not the pair that is trained.
+        label: the stage's name, for the progress bar and the report.
+        verbose: 0 for silence; otherwise one progress bar on the standard error stream.
+
+    Raises:
+        TypeError: if the model is not functional, or not built.
+        ValueError: if nothing is trainable, a part is empty, or labels, classes and head do not match.
+        FloatingPointError: if a loss is NaN or infinite. The weights are then as before; the message names
+            likely causes.
+        RuntimeError: if weights moved that are frozen.
+    """
+    started = time.perf_counter()
+    parts = freezing.split(model)
+    model.compiled = False
+    if not model.trainable_weights:
+        raise ValueError(
+            f"Nothing in {model.name!r} is trainable. Call freezing.freeze(model) to train the head, or "
+            "freezing.unfreeze_from(model, name) to train more."
+        )
+    _require_labels(model, dataset)
+    loss, metric, loss_name = _choose_loss(model, len(dataset.train.element_spec[1].shape) == 1)
+    steps = math.ceil(dataset.sizes["train"] / batch_size)
+    if optimizer is None:
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=epochs * steps)
+        optimizer = keras.optimizers.Adam(schedule)
+    else:
+        optimizer = optimizer.from_config(optimizer.get_config())
+    stage = _Stage(model, *parts)
+    _seed_random_layers(stage, seed)
+    # XLA compilation slows convolutions down on a CPU, and Keras' default may choose it.
+    stage.compile(optimizer, loss, metrics=[metric], jit_compile=False)
+    learning = {path for path, layer in freezing.leaves(model) if freezing.learns(layer)}
+    before = [weight.numpy() for weight in model.weights]
+    validation = dataset.validation.map(_as_float).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    with tqdm.auto.tqdm(total=epochs * steps, desc=label, unit="batch", disable=not verbose) as bar:
+        try:
+            history = stage.fit(
+                training_batches(dataset, epochs=epochs, batch_size=batch_size, augment=augment, seed=seed),
+                epochs=epochs,
+                steps_per_epoch=steps,
+                shuffle=False,  # the stream is shuffled already
+                validation_data=validation,
+                callbacks=[_Watch(bar, label, epochs), *callbacks],
+                verbose=0,
+            )
+        except FloatingPointError as error:
+            for weight, value in zip(model.weights, before, strict=True):
+                weight.assign(value)
+            raise FloatingPointError(_explain(str(error), model, dataset, optimizer)) from None
+    return FitReport(
+        label=label,
+        history=history.history,
+        epochs=len(history.epoch),
+        seconds=time.perf_counter() - started,
+        trained_parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        total_parameters=model.count_params(),
+        loss=loss_name,
+        moved=_verify(model, before, learning),
+        boundary=freezing.boundary(model),
+    )
+
+
+def training_batches(
+    dataset: data.ImageDataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
+    seed: int,
+) -> tf.data.Dataset:
+    """The training images of all epochs in one stream, each epoch in an order of its own.
+
+    Order and augmentation are functions of ``(seed, epoch, index of the image)``, whatever ran before.
+
+    Returns:
+        Batches ``(images, labels)``, images float32 ``(batch, height, width, 3)`` 0..255.
+    """
+    image_spec = dataset.train.element_spec[0]
+    image_bytes = math.prod((*dataset.image_size, 3)) * image_spec.dtype.size
+    buffer = max(batch_size, min(dataset.sizes["train"], SHUFFLE_BYTES // image_bytes))
+
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        epoch_seed = tf.stack([seed, tf.cast(epoch, tf.int32)])
+
+        def prepare(index: tf.Tensor, example: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+            image, label = _as_float(*example)
+            if augment is not None:
+                image = augment(image, tf.random.fold_in(epoch_seed, tf.cast(index, tf.int32)))
+            return image, label
+
+        # tf.data mixes the graph's seed into every shuffle. Fixed, the order depends on our seed alone.
+        tf.compat.v1.get_default_graph().seed = 1
+        order_seed = tf.random.stateless_uniform((), epoch_seed, minval=None, maxval=None, dtype=tf.int64)
+        shuffled = dataset.train.enumerate().shuffle(buffer, seed=order_seed, reshuffle_each_iteration=False)
+        return shuffled.map(prepare, tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+
+    return tf.data.Dataset.range(epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+class _Stage(keras.Model):
+    """The whole model as ``suffix(prefix(images, training=False))``, to train it. Never saved."""
+
+    def __init__(self, model: keras.Model, prefix: keras.Model, suffix: keras.Model) -> None:
+        super().__init__(name="stage")
+        self.prefix, self.suffix = prefix, suffix
+        self._savers = (model.save, model.save_weights)
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        activations = self.prefix(images, training=False)
+        # Nothing below here has trainable weights; this keeps gradients from even being looked for.
+        activations = keras.tree.map_structure(keras.ops.stop_gradient, activations)
+        return self.suffix(activations, training=training)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self._savers[0](*args, **kwargs)
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> None:
+        self._savers[1](*args, **kwargs)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Moves the progress bar, and raises FloatingPointError where a loss is not finite."""
+
+    def __init__(self, bar: tqdm.auto.tqdm, label: str, epochs: int) -> None:
+        super().__init__()
+        self.bar, self.label, self.epochs = bar, label, epochs
+        self.epoch, self.step = 0, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch, self.step = epoch + 1, 0
+        self.bar.set_description(f"{self.label}: epoch {self.epoch}/{self.epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.bar.update(batch + 1 - self.step)
+        self.step = batch + 1
+        self.require_finite("loss", logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.require_finite("val_loss", logs or {})
+        shown = {"loss": "loss", "val_accuracy": "validation accuracy"}
+        self.bar.set_postfix(
+            {shown[key]: f"{value:.3f}" for key, value in (logs or {}).items() if key in shown}
+        )
+
+    def require_finite(self, name: str, logs: dict) -> None:
+        if not math.isfinite(logs.get(name, 0.0)):
+            raise FloatingPointError(f"{name} became {logs[name]} in epoch {self.epoch}, step {self.step}")
+
+
+def _as_float(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.cast(image, tf.float32), label
+
+
+def _require_labels(model: keras.Model, dataset: data.ImageDataset) -> None:
+    """Raise ValueError if labels and head do not match, as far as the first 1,000 of each part show."""
+    for part in ("train", "validation"):
+        stream = getattr(dataset, part).map(lambda image, label: label).take(1000)
+        labels = np.array(list(stream.as_numpy_iterator()))
+        for finding in diagnosis.label_problems(model, labels, dataset.class_names, part):
+            raise ValueError(str(finding))
+
+
+def _choose_loss(model: keras.Model, is_one_hot: bool) -> tuple[keras.losses.Loss, keras.metrics.Metric, str]:
+    """The loss and the accuracy that match the head and the kind of labels, and the loss in words."""
+    last: Any = model
+    while isinstance(last, keras.Model):
+        last = last.layers[-1] if isinstance(last, keras.Sequential) else last.operations[-1]
+    # The activation of a Dense or Activation layer; or a layer or operation of that name, such as Softmax.
+    ending = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    units, logits = model.output_shape[-1], ending not in ("softmax", "sigmoid")
+    fits_no_loss = hasattr(last, "activation") and logits and ending != "linear"
+    if fits_no_loss or (ending == "softmax" and units == 1) or (ending == "sigmoid" and units > 1):
+        raise ValueError(
+            f"The model ends in {units} output(s) with {ending}, which no classification loss fits. End it "
+            "in Dense(number of classes) without activation (logits) or with softmax; or, for two classes, "
+            "in Dense(1) without activation or with sigmoid."
+        )
+    source = "logits" if logits else f"{ending} probabilities"
+    loss: keras.losses.Loss
+    metric: keras.metrics.Metric
+    if units == 1:
+        loss = keras.losses.BinaryCrossentropy(from_logits=logits)
+        metric = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if logits else 0.5)
+        return loss, metric, f"binary cross-entropy on {source}, labels 0 and 1"
+    if is_one_hot:
+        loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
+        metric = keras.metrics.CategoricalAccuracy("accuracy")
+        return loss, metric, f"cross-entropy on {source}, one-hot labels"
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    metric = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    return loss, metric, f"cross-entropy on {source}, whole-number labels"
+
+
+def _seed_random_layers(stage: keras.Model, seed: int) -> None:
+    """Start the random numbers of Dropout and its like from ``seed``, each layer's from its own."""
+    states = [variable for variable in stage.variables if variable.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        start = np.random.SeedSequence([seed, number]).generate_state(1)[0] % 2**31
+        state.assign([start, 0])
+
+
+def _verify(model: keras.Model, before: list[np.ndarray], learning: set[str]) -> dict[str, bool]:
+    """Which layers moved. Raises RuntimeError if one did that learns nothing: compared bit by bit."""
+    earlier = {id(weight): value.tobytes() for weight, value in zip(model.weights, before, strict=True)}
+    moved = {
+        path: any(weight.numpy().tobytes() != earlier[id(weight)] for weight in layer.weights)
+        for path, layer in freezing.leaves(model)
+        if layer.weights
+    }
+    if wrong := [path for path in moved if moved[path] and path not in learning]:
+        raise RuntimeError(
+            f"Frozen layers changed during training: {', '.join(wrong)}. Did a callback set their weights, "
+            "or their trainable flags? Build the model anew, and leave both alone while fit runs."
+        )
+    return moved
+
+
+def _explain(
+    what: str, model: keras.Model, dataset: data.ImageDataset, optimizer: keras.optimizers.Optimizer
+) -> str:
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    causes = [str(finding) for finding in diagnosis.diagnose(model, dataset)]
+    causes.append(
+        f"The learning rate is too high.\n  evidence: it was {rate:.3g}\n  remedy:   try a tenth of it"
+    )
+    return f"{what}. The weights are as they were before. Likely causes:\n" + "\n".join(causes)
