@@ -15,7 +15,8 @@ LESSONS = sorted((notebook_tools.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 @pytest.mark.parametrize("rule", notebook_rules.RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_lessons_keep_the_rule(path, rule):
-    assert not list(rule(notebook_rules.read(path, notebook_tools.project())))
+    complaints = list(rule(notebook_rules.read(path, notebook_tools.project())))
+    assert not complaints
 
 
 @pytest.fixture
