@@ -15,6 +15,7 @@ from finetune_lib import data, diagnosis, freezing
 
 diagnose, describe, Finding = diagnosis.diagnose, diagnosis.describe, diagnosis.Finding
 
+VALIDATIONS = 20  # the most a stage takes: on tiny training sets validating would cost more than training
 SHUFFLE_BYTES = 256 * 2**20  # the most memory that shuffling may take
 
 
@@ -24,8 +25,10 @@ class FitReport:
 
     Attributes:
         label: the stage's name.
-        history: one value per epoch of ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+        history: ``loss`` and ``accuracy`` of each epoch, ``val_loss`` and ``val_accuracy`` of each of
+            ``validated_epochs``.
         epochs: the number of epochs that were run.
+        validated_epochs: after which epochs, counted from 1, the validation part was measured.
         seconds: wall-clock time, compiling included.
         trained_parameters, total_parameters: numbers that training may change, and all.
         loss: what was minimised, in words.
@@ -36,6 +39,7 @@ class FitReport:
     label: str
     history: dict[str, list[float]]
     epochs: int
+    validated_epochs: list[int]
     seconds: float
     trained_parameters: int
     total_parameters: int
@@ -83,7 +87,8 @@ def fit(
 
     Args:
         model: functional, taking images ``(batch, height, width, 3)``.
-        dataset: its ``validation`` part is measured after every epoch, in order and without augmentation.
+        dataset: its ``validation`` part is measured after every epoch, or after 20 evenly spaced ones of more
+            than 20, in order and without augmentation.
         epochs: passes over ``dataset.train``.
         learning_rate: where Adam (Kingma and Ba, arXiv:1412.6980) starts. It falls along half a cosine to
             zero at the last step (Loshchilov and Hutter, arXiv:1608.03983, without restarts): large steps
@@ -92,7 +97,7 @@ def fit(
         optimizer: any Keras optimiser instead; a fresh copy of it is used, ``learning_rate`` is not.
         batch_size: images per step; the last batch of an epoch may be smaller.
         augment: ``(image, seed) -> image`` for training images: float32 ``(height, width, 3)`` 0..255, seed
-            int32 ``(2,)``; ``data.augment``, or any of ``tf.image.stateless_random_*``.
+            int32 ``(2,)``; ``augmentation.drawings``, ``tf.image.stateless_random_flip_left_right``, ...
         seed: 0 to 2**31 - 1.
         callbacks: Keras callbacks. What they save is the model, not the pair that is trained.
         label: the stage's name, for the progress bar and the report.
@@ -128,6 +133,7 @@ def fit(
     learning = {path for path, layer in freezing.leaves(model) if freezing.learns(layer)}
     before = [weight.numpy() for weight in model.weights]
     validation = dataset.validation.map(_as_float).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    validated = sorted({math.ceil(epochs * part / VALIDATIONS) for part in range(1, VALIDATIONS + 1)})
     with tqdm.auto.tqdm(total=epochs * steps, desc=label, unit="batch", disable=not verbose) as bar:
         try:
             history = stage.fit(
@@ -136,6 +142,7 @@ def fit(
                 steps_per_epoch=steps,
                 shuffle=False,  # the stream is shuffled already
                 validation_data=validation,
+                validation_freq=validated,
                 callbacks=[_Watch(bar, label, epochs), *callbacks],
                 verbose=0,
             )
@@ -147,6 +154,7 @@ def fit(
         label=label,
         history=history.history,
         epochs=len(history.epoch),
+        validated_epochs=[epoch for epoch in validated if epoch <= len(history.epoch)],
         seconds=time.perf_counter() - started,
         trained_parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         total_parameters=model.count_params(),

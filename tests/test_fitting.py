@@ -92,7 +92,7 @@ def usual_model(dropout: float = 0.9) -> tuple[keras.Model, keras.Model]:
 
 def train_as_usual(model: keras.Model, dataset: data.ImageDataset) -> None:
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
-    model.fit(dataset.train.batch(8), verbose=0)
+    model.fit(dataset.train.batch(8), shuffle=False, verbose=0)
 
 
 def test_usual_construction_lets_dropout_fire_in_the_frozen_base_and_ours_does_not():
