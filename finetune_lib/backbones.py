@@ -24,6 +24,7 @@ class Backbone:
         least_size: the smallest side in pixels that it accepts.
         cut_points: where the freeze boundary can be put, from shallow to deep, as ``freezing.unfreeze_from``
             takes them.
+        fine_tune_from: the cut point that suits a few labelled images.
         licence: of the weights.
     """
 
@@ -33,6 +34,7 @@ class Backbone:
     image_size: tuple[int, int]
     least_size: int
     cut_points: tuple[str, ...]
+    fine_tune_from: str
     licence: str
 
 
@@ -117,6 +119,7 @@ ALL = (
         image_size=glyphnet.IMAGE_SIZE,
         least_size=16,
         cut_points=("block1", "block2", "block3", "block4"),
+        fine_tune_from="block1",
         licence="Apache-2.0",
     ),
     Backbone(
@@ -133,6 +136,7 @@ ALL = (
             "block_13_expand",
             "block_16_expand",
         ),
+        fine_tune_from="block_13_expand",
         licence="Apache-2.0",
     ),
 )

@@ -53,7 +53,11 @@ def build(
     features = backbone.build(image, weights, **options)
     pooled = keras.layers.GlobalAveragePooling2D(name="average_pool")(features)
     # Logits rather than probabilities, in float32 whatever the rest computes in: the loss is then exact.
-    logits = keras.layers.Dense(len(class_names), dtype="float32", name="logits")(pooled)
+    # Zeros rather than random numbers: the features are large, and a random head starts out sure of nonsense
+    # that it must first unlearn. (On wild digits this is worth several points at the same number of steps.)
+    logits = keras.layers.Dense(len(class_names), kernel_initializer="zeros", dtype="float32", name="logits")(
+        pooled
+    )
     return keras.Model(image, logits, name=backbone.name)
 
 

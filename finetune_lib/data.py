@@ -15,6 +15,7 @@ from finetune_lib import augmentation, digits, environment
 
 FLOWERS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 LEAST_PHOTOS = 4
+KEPT_BYTES = 256 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +89,7 @@ def load_tfds(
 ) -> ImageDataset:
     """An image classification set of TensorFlow Datasets: 20% of each class to test, 20% to validate.
 
-    Images are decoded as they are needed, so memory does not grow with the set. Arguments and errors: as
-    ``load``.
+    Arguments and errors: as ``load``.
     """
     import tensorflow_datasets as tfds
 
@@ -134,7 +134,10 @@ def load_tfds(
 
         members = encoded.enumerate().filter(lambda row, example: wanted[row])
         decoded = members.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        return decoded.apply(tf.data.experimental.assert_cardinality(len(chosen[part])))
+        counted = decoded.apply(tf.data.experimental.assert_cardinality(len(chosen[part])))
+        # A small part is decoded once and kept; a large one is decoded anew each time, so memory stays small.
+        fits = len(chosen[part]) * image_size[0] * image_size[1] * 3 <= KEPT_BYTES
+        return counted.cache() if fits else counted
 
     return ImageDataset(
         name=name,
@@ -156,11 +159,13 @@ def photos_available() -> bool:
 
 
 def square(photo: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Cut the largest centred square and scale it: ``(height, width, 3)`` to float32 ``(*image_size, 3)``."""
+    """Cut the largest centred square and scale it: ``(height, width, 3)`` to uint8 ``(*image_size, 3)``."""
     height, width = tf.shape(photo)[0], tf.shape(photo)[1]
     side = tf.minimum(height, width)
     cut = tf.image.crop_to_bounding_box(photo, (height - side) // 2, (width - side) // 2, side, side)
-    return tf.clip_by_value(tf.image.resize(cut, image_size, antialias=True), 0, 255)
+    return tf.cast(
+        tf.round(tf.clip_by_value(tf.image.resize(cut, image_size, antialias=True), 0, 255)), tf.uint8
+    )
 
 
 def from_photos(
@@ -207,6 +212,18 @@ def from_photos(
         provenance="the learner's own photos",
         augment=augmentation.photos,
     )
+
+
+def example_photos(dataset: ImageDataset, class_names: Sequence[str], count: int) -> dict[str, list[bytes]]:
+    """Stand-ins for a learner's photos: ``count`` validation images of each class, as PNG files' contents."""
+    files: dict[str, list[bytes]] = {name: [] for name in class_names}
+    for image, label in dataset.validation.as_numpy_iterator():
+        name = dataset.class_names[label]
+        if len(files.get(name, [None] * count)) < count:
+            buffer = io.BytesIO()
+            PIL.Image.fromarray(image.astype("uint8")).save(buffer, "PNG")
+            files[name].append(buffer.getvalue())
+    return files
 
 
 def read_photo(content: bytes, image_size: tuple[int, int]) -> np.ndarray:

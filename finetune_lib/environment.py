@@ -1,25 +1,22 @@
 """What am I running on? Versions, processor or GPU, Colab, network (lesson 00)."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+import sys
 import urllib.error
 import urllib.request
 
 PACKAGES = ("finetune-lib", "tensorflow", "keras", "numpy", "ipywidgets")
 COLAB_GPU_ADVICE = (
-    "No GPU. For one, choose in the menu Runtime > Change runtime type > Hardware accelerator: T4 GPU > Save, "
+    "No GPU. For one, choose Runtime > Change runtime type > Hardware accelerator: T4 GPU > Save, "
     "then run the notebook again from the top."
 )
 
 
 def on_colab() -> bool:
     """Whether this is a Google Colab notebook."""
-    return (
-        importlib.util.find_spec("google") is not None
-        and importlib.util.find_spec("google.colab") is not None
-    )
+    return "google.colab" in sys.modules  # Colab's kernel imports it before the first cell
 
 
 def under_test() -> bool:

@@ -261,12 +261,13 @@ def pretrain(source: str, folder: pathlib.Path, *, steps: int, seed: int = 0) ->
     """
     started = time.perf_counter()
     keras.utils.set_random_seed(seed)
+    measured = min(steps, 40)
     if source == "glyphs":
         classes = len(GLYPHS)
         stream = glyph_stream(TRAINING_FONTS, steps, seed)
         held_out = {
-            "glyphs in fonts never seen": glyph_stream(HELD_OUT_FONTS, 40, seed + 1),
-            "new pictures of glyphs in the training fonts": glyph_stream(TRAINING_FONTS, 40, seed + 1),
+            "glyphs in fonts never seen": glyph_stream(HELD_OUT_FONTS, measured, seed + 1),
+            "new pictures of glyphs in the training fonts": glyph_stream(TRAINING_FONTS, measured, seed + 1),
         }
         saw = (
             f"{len(GLYPHS)} printed letters, Greek letters and symbols (no digit) in {len(TRAINING_FONTS)} "
@@ -279,7 +280,7 @@ def pretrain(source: str, folder: pathlib.Path, *, steps: int, seed: int = 0) ->
     else:
         classes = TEXTURE_DIRECTIONS * TEXTURE_GRAINS
         stream = texture_stream(steps, seed)
-        held_out = {"new textures": texture_stream(40, seed + 1)}
+        held_out = {"new textures": texture_stream(measured, seed + 1)}
         saw = (
             f"textures: noise of {TEXTURE_DIRECTIONS} directions and {TEXTURE_GRAINS} grains, no shape at all"
         )

@@ -59,12 +59,12 @@ def learning_curves(reports: Sequence[fitting.FitReport]) -> matplotlib.figure.F
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         first = 0
         for stage, report in enumerate(reports):
-            epochs = first + 1 + np.arange(report.epochs)
-            for key, colour, style, label in (
-                (quantity, BLUE, "--", "training"),
-                (f"val_{quantity}", ORANGE, "-", "validation"),
+            for key, epochs, colour, style, label in (
+                (quantity, range(1, report.epochs + 1), BLUE, "--", "training"),
+                (f"val_{quantity}", report.validated_epochs, ORANGE, "-", "validation"),
             ):
-                axes.plot(epochs, report.history[key], style, color=colour, label=None if stage else label)
+                places = first + np.array(epochs)
+                axes.plot(places, report.history[key], style, color=colour, label=None if stage else label)
             if stage:
                 axes.axvline(first + 0.5, color=GREY, linewidth=1)
             axes.text(
@@ -83,16 +83,15 @@ def learning_curves(reports: Sequence[fitting.FitReport]) -> matplotlib.figure.F
 
 
 def learning_curves_table(reports: Sequence[fitting.FitReport]) -> str:
-    """The first, middle and last epoch of each stage of ``learning_curves``."""
+    """The first, middle and last validated epoch of each stage of ``learning_curves``."""
     rows = []
     for report in reports:
-        for epoch in sorted({1, (report.epochs + 1) // 2, report.epochs}):
-            values = {
-                key: report.history[key][epoch - 1]
-                for key in ("loss", "val_loss", "accuracy", "val_accuracy")
-            }
-            rows.append([report.label, str(epoch), *(f"{value:.3f}" for value in values.values())])
-    return table(["stage", "epoch", "loss", "validation loss", "accuracy", "validation accuracy"], rows)
+        for place in sorted({0, len(report.validated_epochs) // 2, len(report.validated_epochs) - 1}):
+            epoch = report.validated_epochs[place]
+            values = [report.history[key][epoch - 1] for key in ("loss", "accuracy")]
+            values += [report.history[f"val_{key}"][place] for key in ("loss", "accuracy")]
+            rows.append([report.label, str(epoch), *(f"{value:.3f}" for value in values)])
+    return table(["stage", "epoch", "loss", "accuracy", "validation loss", "validation accuracy"], rows)
 
 
 def confusion_matrix(result: evaluation.Evaluation) -> matplotlib.figure.Figure:

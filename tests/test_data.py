@@ -128,12 +128,13 @@ def test_photos_come_out_upright_in_colour_and_in_three_parts() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 3  # upside down
     assert (
-        data.read_photo(encoded(turned, "JPEG", exif=exif, quality=95), (32, 32))[4, 16]
-        > [200, -1, -1]
+        data.read_photo(encoded(turned, "JPEG", exif=exif, quality=95), (32, 32))[4, 16] > [200, -1, -1]
     ).all()
     files = {
         "grey": [encoded(PIL.Image.new("L", (50, 40), shade)) for shade in range(0, 250, 25)],
-        "clear": [encoded(PIL.Image.new("RGBA", (40, 50), (shade, 0, 0, 255))) for shade in range(0, 250, 50)],
+        "clear": [
+            encoded(PIL.Image.new("RGBA", (40, 50), (shade, 0, 0, 255))) for shade in range(0, 250, 50)
+        ],
     }
     dataset = data.from_photos(files, image_size=(32, 32))
     assert dataset.sizes == {"train": 9, "validation": 3, "test": 3}

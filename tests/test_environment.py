@@ -41,9 +41,7 @@ def test_colab_without_a_gpu_is_shown_the_way(
 
 def test_colab_is_known_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not environment.on_colab()
-    colab = types.ModuleType("google.colab")
-    colab.__spec__ = types.SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     assert environment.on_colab()
 
 

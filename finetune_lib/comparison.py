@@ -1,0 +1,130 @@
+"""Three answers to one task: trained from scratch, frozen features, fine-tuned (lessons 00 and 01).
+
+The recipes were chosen on validation images alone, each method with the same search and the same augmented
+images; ``tests/benchmarks/digits_transfer.py`` shows the search and measures the answers over many draws.
+"""
+
+import dataclasses
+import math
+
+import keras
+
+from finetune_lib import classifier, data, fitting, freezing
+
+BATCH_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How long and how fast a stage learns.
+
+    Attributes:
+        steps: batches of 32. Steps rather than epochs: how many a stage needs hardly depends on how many
+            images make an epoch.
+        learning_rate: where Adam starts; it falls along half a cosine to zero.
+    """
+
+    steps: int
+    learning_rate: float
+
+
+SCRATCH = Recipe(steps=800, learning_rate=2e-3)
+HEAD = Recipe(steps=200, learning_rate=3e-3)
+FINE_TUNE = Recipe(steps=200, learning_rate=1e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A trained model and how it came about.
+
+    Attributes:
+        name: ``"from scratch"``, ``"frozen"`` or ``"fine-tuned"``.
+        model: un-compiled, from raw RGB 0..255 to logits.
+        reports: one ``fitting.FitReport`` a stage, in order.
+    """
+
+    name: str
+    model: keras.Model
+    reports: tuple[fitting.FitReport, ...]
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers the last stage could change."""
+        return self.reports[-1].trained_parameters
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock training time of all stages."""
+        return sum(report.seconds for report in self.reports)
+
+
+def from_scratch(
+    dataset: data.ImageDataset,
+    backbone_name: str,
+    *,
+    recipe: Recipe = SCRATCH,
+    seed: int = 0,
+    verbose: int = 1,
+) -> Answer:
+    """Train the backbone and its head from random weights: what there is without transfer."""
+    keras.utils.set_random_seed(seed)
+    model = classifier.build(backbone_name, dataset.class_names, weights=None, image_size=dataset.image_size)
+    freezing.unfreeze_from(model, model.layers[0].name, train_batch_normalization=True)
+    return Answer("from scratch", model, (run_stage(model, dataset, "from scratch", recipe, seed, verbose),))
+
+
+def frozen(
+    dataset: data.ImageDataset,
+    backbone_name: str,
+    *,
+    weights: str = "pretrained",
+    recipe: Recipe = HEAD,
+    seed: int = 0,
+    verbose: int = 1,
+) -> Answer:
+    """Keep the pretrained backbone as it is and train a new head on its features."""
+    keras.utils.set_random_seed(seed)
+    model = classifier.build(
+        backbone_name, dataset.class_names, weights=weights, image_size=dataset.image_size
+    )
+    freezing.freeze(model)
+    return Answer("frozen", model, (run_stage(model, dataset, "frozen", recipe, seed, verbose),))
+
+
+def fine_tuned(
+    start: Answer,
+    dataset: data.ImageDataset,
+    *,
+    unfreeze_from: str,
+    recipe: Recipe = FINE_TUNE,
+    seed: int = 0,
+    verbose: int = 1,
+) -> Answer:
+    """Go on from a trained head: unfreeze the layers from ``unfreeze_from`` on, at a lower rate.
+
+    Head first, because gradients through an untrained head would spoil the features before it has learned to
+    read them (Kumar et al., arXiv 2202.10054). ``start.model`` is left as it is.
+    """
+    model = keras.models.clone_model(start.model)
+    model.set_weights(start.model.get_weights())
+    freezing.unfreeze_from(model, unfreeze_from)
+    report = run_stage(model, dataset, "fine-tuned", recipe, seed, verbose)
+    return Answer("fine-tuned", model, (*start.reports, report))
+
+
+def run_stage(
+    model: keras.Model, dataset: data.ImageDataset, label: str, recipe: Recipe, seed: int, verbose: int
+) -> fitting.FitReport:
+    """``fitting.fit`` by a recipe, with the data set's own augmentation."""
+    steps_an_epoch = math.ceil(dataset.sizes["train"] / BATCH_SIZE)
+    return fitting.fit(
+        model,
+        dataset,
+        epochs=math.ceil(recipe.steps / steps_an_epoch),
+        learning_rate=recipe.learning_rate,
+        batch_size=BATCH_SIZE,
+        augment=dataset.augment,
+        seed=seed,
+        label=label,
+        verbose=verbose,
+    )

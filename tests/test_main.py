@@ -1,0 +1,126 @@
+"""The main job, shortened: what it leaves, and that a stopped or refused run leaves nothing."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from finetune_lib import __main__ as main_job
+from finetune_lib import comparison, data, evaluation
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes of a few steps: the job's wiring, not its accuracy, is tested here."""
+    monkeypatch.setattr(
+        comparison.from_scratch,
+        "__kwdefaults__",
+        {"recipe": comparison.Recipe(2, 1e-3), "seed": 0, "verbose": 1},
+    )
+    head = comparison.frozen.__kwdefaults__ | {"recipe": comparison.Recipe(60, 3e-3)}
+    monkeypatch.setattr(comparison.frozen, "__kwdefaults__", head)
+    tune = comparison.fine_tuned.__kwdefaults__ | {"recipe": comparison.Recipe(2, 1e-4)}
+    monkeypatch.setattr(comparison.fine_tuned, "__kwdefaults__", tune)
+
+
+def test_a_run_leaves_all_it_promises_and_a_second_one_does_not_touch_it(
+    short: None, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    wanted = tmp_path / "a folder 文件夹" / "run"
+    assert main_job.main(["--output", str(wanted), "--seed", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "from scratch" in printed and "fine-tuned" in printed and str(wanted) in printed
+    names = [
+        "confusion_matrix.png",
+        "history.csv",
+        "labels.txt",
+        "learning_curves.png",
+        "model.keras",
+        "report.md",
+    ]
+    assert sorted(path.name for path in wanted.iterdir()) == names
+    assert [path.name for path in wanted.parent.iterdir()] == ["run"]
+
+    model = keras.saving.load_model(wanted / "model.keras")
+    dataset = data.load("digits_wild", labels_per_class=5, seed=3)
+    accuracy = evaluation.evaluate(model, dataset).accuracy
+    report = (wanted / "report.md").read_text(encoding="utf-8")
+    assert f"| fine-tuned | {accuracy:.1%} |" in report and accuracy > 0.5
+    assert "](learning_curves.png)" in report and "](confusion_matrix.png)" in report
+    assert (wanted / "labels.txt").read_text(encoding="utf-8").split() == [str(digit) for digit in range(10)]
+    with (wanted / "history.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["stage"] for row in rows] == ["from scratch", *["frozen"] * 30, "fine-tuned"]
+    assert rows[-1]["val_accuracy"] and float(rows[15]["loss"]) > 0
+    for picture in ("learning_curves.png", "confusion_matrix.png"):
+        assert (wanted / picture).read_bytes().startswith(b"\x89PNG")
+
+    before = (wanted / "report.md").stat().st_mtime_ns
+    assert main_job.main(["--output", str(wanted)]) == 0
+    assert (wanted.parent / "run-2" / "report.md").exists()
+    assert (wanted / "report.md").stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_model(short: None) -> None:
+    dataset = data.load("digits_wild", labels_per_class=5, seed=1)
+    first, again = (comparison.frozen(dataset, "GlyphNet", seed=1, verbose=0) for _ in range(2))
+    tuned = [
+        comparison.fine_tuned(start, dataset, unfreeze_from="block4", seed=1, verbose=0)
+        for start in (first, again)
+    ]
+    for one, other in zip(*(answer.model.get_weights() for answer in tuned), strict=True):
+        assert np.array_equal(one, other)
+    # Fine-tuning worked on a copy.
+    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_stopped_run_keeps_nothing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def stopped(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "frozen", stopped)
+    monkeypatch.setattr(comparison, "from_scratch", lambda *args, **options: None)
+    assert main_job.main(["--output", str(tmp_path / "run")]) == 130
+    assert "Nothing was kept" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_the_middle_of_a_real_run(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "finetune_lib", "--output", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(8)  # into the imports or the first stage
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped. Nothing was kept." in errors and "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    started = time.monotonic()
+    assert main_job.main(["--output", str(tmp_path / "file" / "run")]) == 1
+    assert "--output FOLDER" in capsys.readouterr().err and time.monotonic() - started < 5
+    if os.geteuid() != 0:  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        assert main_job.main(["--output", str(tmp_path / "locked" / "run")]) == 1
+
+
+def test_bad_options_are_explained(capsys: pytest.CaptureFixture) -> None:
+    for arguments in (["--seed", "-1"], ["--seed", "x"], ["--epochs", "3"]):
+        with pytest.raises(SystemExit):
+            main_job.main(arguments)
+    assert "must not be negative" in capsys.readouterr().err

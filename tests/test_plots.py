@@ -1,0 +1,60 @@
+"""Figures say what their tables say."""
+
+import numpy as np
+import pytest
+
+from finetune_lib import evaluation, fitting, plots
+
+
+def a_report(label: str, epochs: int, validated: list[int]) -> fitting.FitReport:
+    falling = [1 / epoch for epoch in range(1, epochs + 1)]
+    history = {
+        "loss": falling,
+        "accuracy": [1 - loss / 2 for loss in falling],
+        "val_loss": [falling[epoch - 1] + 0.1 for epoch in validated],
+        "val_accuracy": [0.9 - falling[epoch - 1] / 2 for epoch in validated],
+    }
+    return fitting.FitReport(label, history, epochs, validated, 1.0, 10, 20, "cross-entropy", {}, "all")
+
+
+def test_learning_curves_put_stages_one_after_the_other() -> None:
+    reports = [a_report("frozen", 30, [10, 20, 30]), a_report("fine-tuned", 2, [1, 2])]
+    loss, accuracy = plots.learning_curves(reports).axes
+    places = [list(line.get_xdata()) for line in loss.get_lines()]
+    assert places[0] == list(range(1, 31)) and places[1] == [10, 20, 30]
+    assert [31, 32] in places and [30.5, 30.5] in places  # the second stage, and the boundary between them
+    assert {text.get_text() for text in accuracy.texts} == {"frozen", "fine-tuned"}
+    lines = plots.learning_curves_table(reports).splitlines()
+    assert lines[1].split() == ["frozen", "10", "0.100", "0.950", "0.200", "0.850"]
+    assert len(lines) == 1 + 3 + 2
+
+
+def test_confusions_are_counted_by_true_class() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    predicted = np.array([0, 1, 1, 1, 0, 2])
+    result = evaluation.Evaluation(
+        "test", ("ant", "bee", "cow"), labels, np.eye(3, dtype="float32")[predicted]
+    )
+    (axes,) = plots.confusion_matrix(result).axes
+    assert {(t.get_position(), t.get_text()) for t in axes.texts} >= {
+        ((1, 0), "2"),
+        ((0, 1), "1"),
+        ((0, 0), "1"),
+    }
+    table = plots.confusion_table(result).splitlines()
+    assert table[1].split() == ["ant", "bee", "2", "of", "3"] and len(table) == 3
+
+
+def test_a_shown_figure_carries_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(
+        plots.IPython.display, "display", lambda *args, **options: shown.append((args, options))
+    )
+    plots.show(plots.image_grid(np.zeros((3, 8, 8, 3)), ["a", "b", "c"], columns=2), "Three black squares.")
+    (bundle,), options = shown[0]
+    assert bundle["image/png"].startswith(b"\x89PNG") and bundle["text/plain"] == "Three black squares."
+    assert options["metadata"] == {"image/png": {"alt": "Three black squares."}}
+
+
+def test_columns_line_up() -> None:
+    assert plots.table(["name", "n"], [["a", "10"], ["long", "2"]]) == "name   n\na     10\nlong   2"
