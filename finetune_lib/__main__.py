@@ -6,14 +6,13 @@ conditions from five examples of each. Takes about a minute on two processor cor
 
 import argparse
 import contextlib
-import os
 import pathlib
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes say nothing to a student
+from finetune_lib import environment
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. Nothing was kept.", file=sys.stderr)
         return 130
-    except (OSError, ValueError) as error:
+    except (OSError, FloatingPointError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
@@ -86,14 +85,15 @@ def run_folder(wanted: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def run(folder: pathlib.Path, seed: int) -> None:
     """Train the three answers, measure them on the test images once, and write everything into ``folder``."""
+    environment.log_errors_only()
     from finetune_lib import backbones, comparison, data, evaluation, results
 
     dataset = data.load("digits_wild", labels_per_class=5, seed=seed)
     print(f"Data: {dataset}\nBackbone: GlyphNet, pretrained on printed glyphs\n")
     scratch = comparison.from_scratch(dataset, "GlyphNet", seed=seed)
     frozen = comparison.frozen(dataset, "GlyphNet", seed=seed)
-    first_block = backbones.get("GlyphNet").cut_points[0]
-    tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=first_block, seed=seed)
+    boundary = backbones.get("GlyphNet").fine_tune_from
+    tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=boundary, seed=seed)
     answers = [scratch, frozen, tuned]
     evaluations = [evaluation.evaluate(answer.model, dataset) for answer in answers]
     print("\n" + results.table(answers, evaluations))

@@ -13,44 +13,43 @@ def distort(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Photograph a drawing badly: turn, scale, shift, fade, invert every other one, add noise.
 
     Args:
-        image: float32 ``(height, width, 3)``, 0..255.
-        seed: int32 ``(2,)``. The same seed gives the same distortion: like ``tf.image.stateless_random_*``,
-            and unlike Keras' random layers, the result does not depend on what ran before.
+        image: float32 ``(height, width, 3)``, 0..255, on a black ground.
+        seed: int32 ``(2,)``. The same seed gives the same distortion.
 
     Returns:
         float32 ``(height, width, 3)``, 0..255.
     """
+    return _photograph(image, seed, zoom=(0.7, 1.1), contrast=(0.4, 1.0), fill_mode="constant")
+
+
+def drawings(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A fresh look at a drawn or written shape: like ``distort``, but on any ground, which is continued.
+
+    Args and returns: as ``distort``.
+    """
+    return _photograph(image, seed, zoom=(0.75, 1.25), contrast=(0.5, 1.2), fill_mode="nearest")
+
+
+def _photograph(
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    zoom: tuple[float, float],
+    contrast: tuple[float, float],
+    fill_mode: str,
+) -> tf.Tensor:
     draw = tf.random.stateless_uniform((8,), seed)
     image = affine(
         tf.cast(image, tf.float32),
         degrees=40 * draw[0] - 20,
-        zoom=0.7 + 0.4 * draw[1],
+        zoom=zoom[0] + (zoom[1] - zoom[0]) * draw[1],
         shift=(draw[2:4] - 0.5) * 0.25,
-        fill_mode="constant",
+        fill_mode=fill_mode,
     )
-    image = 127.5 + (image - 127.5) * (0.4 + 0.6 * draw[4])
+    image = 127.5 + (image - 127.5) * (contrast[0] + (contrast[1] - contrast[0]) * draw[4])
     image += (draw[5] - 0.5) * 40
     image = tf.where(draw[6] < 0.5, 255 - image, image)
     image += 0.06 * 255 * tf.random.stateless_normal((*image.shape[:2], 1), seed + 1)
-    return tf.clip_by_value(image, 0, 255)
-
-
-def drawings(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A fresh look at a drawn or written shape: a milder ``distort``, edges continued outwards.
-
-    Args and returns: as ``distort``.
-    """
-    draw = tf.random.stateless_uniform((7,), seed)
-    image = affine(
-        tf.cast(image, tf.float32),
-        degrees=30 * draw[0] - 15,
-        zoom=0.85 + 0.3 * draw[1],
-        shift=(draw[2:4] - 0.5) * 0.2,
-        fill_mode="nearest",
-    )
-    image = 127.5 + (image - 127.5) * (0.7 + 0.5 * draw[4])
-    image += (draw[5] - 0.5) * 30
-    image = tf.where(draw[6] < 0.5, 255 - image, image)
     return tf.clip_by_value(image, 0, 255)
 
 

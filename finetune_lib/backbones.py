@@ -75,7 +75,7 @@ def build_mobilenet_v2(
         base = keras.applications.MobileNetV2(
             input_tensor=scaled, alpha=alpha, include_top=False, weights=weights
         )
-    except (OSError, Exception) as error:  # Keras raises a bare Exception where a download fails
+    except Exception as error:  # Keras raises no narrower one where a download fails
         if "URL fetch failure" not in str(error):
             raise
         raise OSError(missing_weights_message(mobilenet_v2_url(image.shape[1], alpha))) from error
@@ -92,8 +92,10 @@ def mobilenet_v2_url(side: int | None = 224, alpha: float = 0.35) -> str:
 
 
 def weights_folder() -> pathlib.Path:
-    """Where Keras keeps downloaded weights."""
-    return pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras")) / "models"
+    """Where Keras keeps downloaded weights: as Keras decides it, which has no public function for it."""
+    home = pathlib.Path(os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras")))  # noqa: PTH111
+    writable = os.access(home if home.exists() else home.parent, os.W_OK)
+    return (home if writable else pathlib.Path("/tmp/.keras")) / "models"
 
 
 def photo_weights_available() -> bool:

@@ -79,8 +79,10 @@ def choose(data_name: str = "auto", backbone_name: str = "auto") -> tuple[str, s
             "auto",
             "GlyphNet",
         )
-        have_photos = data.photos_available() and backbones.photo_weights_available()
-        if wants_photos or (have_photos and data_name == "auto" and backbone_name == "auto"):
+        nothing_asked = data_name == backbone_name == "auto"
+        if wants_photos:
+            default, reason = ("tf_flowers", "MobileNetV2"), "these two go together"
+        elif nothing_asked and data.photos_available() and backbones.photo_weights_available():
             default, reason = ("tf_flowers", "MobileNetV2"), "photos and ImageNet weights can be had here"
         else:
             default, reason = ("digits_wild", "GlyphNet"), "they come with the course and need no download"

@@ -103,8 +103,8 @@ def load_tfds(
         ) from error
     except Exception as error:
         raise OSError(
-            f"{name} could not be downloaded and prepared ({type(error).__name__}). It needs a network the "
-            "first time. Without one, use 'digits_wild', which comes with the course."
+            f"{name} could not be downloaded and prepared ({type(error).__name__}: {error}). It needs a "
+            "network the first time. Without one, use 'digits_wild', which comes with the course."
         ) from error
     if not {"image", "label"} <= set(builder.info.features):
         raise ValueError(
@@ -154,8 +154,10 @@ def load_tfds(
 
 def photos_available() -> bool:
     """Whether the photos of tf_flowers are on this machine or can be downloaded."""
-    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", pathlib.Path.home() / "tensorflow_datasets"))
-    return (folder / "tf_flowers").exists() or environment.can_reach(FLOWERS_URL)
+    default = os.path.expanduser("~/tensorflow_datasets")  # noqa: PTH111 (Path.home raises without a home)
+    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default))
+    prepared = any(folder.glob("tf_flowers/*/dataset_info.json"))
+    return prepared or environment.can_reach(FLOWERS_URL)
 
 
 def square(photo: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
@@ -174,18 +176,24 @@ def from_photos(
     """Make a data set of a learner's own pictures: a few of each thing, as encoded files.
 
     Args:
-        photos: for each class name the contents of its image files (JPEG, PNG, WebP ...), at least 4. A
-            fifth of each class (at least one) is kept for validation and as many for test.
+        photos: for each class name the contents of its image files (JPEG, PNG, WebP ...), at least 4
+            different ones; a file given twice counts once. A fifth of each class (at least one) is kept
+            for validation and as many for test.
         image_size: ``(height, width)`` that the backbone wants.
 
     Raises:
         ValueError: for fewer than two classes, fewer than 4 photos of a class, or a file that is no image.
     """
     if len(photos) < 2:
-        raise ValueError(f"To tell things apart takes at least two; photos came of {list(photos)}.")
+        raise ValueError(
+            f"It takes at least two things, with different names; photos came of {list(photos)}."
+        )
+    photos = {name: list(dict.fromkeys(files)) for name, files in photos.items()}
     for name, files in photos.items():
         if len(files) < LEAST_PHOTOS:
-            raise ValueError(f"{len(files)} photos of {name!r} are too few; give at least {LEAST_PHOTOS}.")
+            raise ValueError(
+                f"{len(files)} different photos of {name!r} are too few; give at least {LEAST_PHOTOS}."
+            )
     generator = np.random.default_rng(seed)
     parts: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "validation": [], "test": []}
     for label, (name, files) in enumerate(photos.items()):
@@ -193,12 +201,17 @@ def from_photos(
         for number, content in enumerate(files, start=1):
             try:
                 decoded.append(read_photo(content, image_size))
-            except OSError as error:
-                raise ValueError(f"Photo {number} of {name!r} is not an image that can be read.") from error
+            except (OSError, PIL.Image.DecompressionBombError) as error:
+                raise ValueError(
+                    f"Photo {number} of {name!r} is not an image that can be read. Save it as JPEG or PNG "
+                    "(phones may write HEIC), or leave it out."
+                ) from error
         held_out = max(1, len(files) // 5)
         for place, index in enumerate(generator.permutation(len(files))):
             part = "test" if place < held_out else "validation" if place < 2 * held_out else "train"
             parts[part].append((decoded[index], label))
+    for members in parts.values():
+        generator.shuffle(members)  # type: ignore[arg-type]
     stacked = {
         part: (np.stack([image for image, _ in members]), np.array([label for _, label in members]))
         for part, members in parts.items()
@@ -219,7 +232,7 @@ def example_photos(dataset: ImageDataset, class_names: Sequence[str], count: int
     files: dict[str, list[bytes]] = {name: [] for name in class_names}
     for image, label in dataset.validation.as_numpy_iterator():
         name = dataset.class_names[label]
-        if len(files.get(name, [None] * count)) < count:
+        if name in files and len(files[name]) < count:
             buffer = io.BytesIO()
             PIL.Image.fromarray(image.astype("uint8")).save(buffer, "PNG")
             files[name].append(buffer.getvalue())
@@ -274,6 +287,9 @@ def from_arrays(
                 f"The {part} labels of {name!r} run from {labels.min()} to {labels.max()}, "
                 f"but there are {len(class_names)} class names (labels 0 to {len(class_names) - 1})."
             )
+    if len({images.shape[1:] for images, _ in parts.values()}) > 1:
+        sizes = {part: images.shape[1:3] for part, (images, _) in parts.items()}
+        raise ValueError(f"The parts of {name!r} have images of different sizes, {sizes}. Scale them to one.")
     streams = {
         part: tf.data.Dataset.from_tensor_slices((images, np.asarray(labels, np.int64)))
         for part, (images, labels) in parts.items()

@@ -5,6 +5,7 @@ Use it as ``fitting.diagnose``. ``fitting.fit`` asks it, too, when a loss is not
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -53,8 +54,8 @@ def diagnose(model: keras.Model, dataset: data.ImageDataset) -> list[Finding]:
     if len(surveys["train"].sample):
         found += _range_problems(model, surveys["train"].sample)
         found += _order_problems(surveys["train"].labels)
-    for part in ("validation", "test"):
-        found += _shared_images(surveys["train"].digests, surveys[part].digests, part)
+    for first, second in itertools.combinations(surveys, 2):
+        found += _shared_images(surveys, first, second)
     return found
 
 
@@ -130,7 +131,10 @@ def _range_problems(model: keras.Model, images: np.ndarray) -> Iterator[Finding]
     while isinstance(first, keras.Model):  # a nested base may hold the preprocessing
         inputs, _, calls = freezing.trace(first)
         weighted = [call for call in calls if getattr(call.operation, "weights", [])]
-        call = next(call for call in weighted if not isinstance(call.operation, keras.layers.Normalization))
+        learned = [call for call in weighted if not isinstance(call.operation, keras.layers.Normalization)]
+        if not learned:
+            return
+        call = learned[0]
         before = keras.Model(inputs, next(iter(call.reads.values())))
         received, first = np.asarray(before(received, training=False)), call.operation
     low, high, least, most = (float(x) for x in (images.min(), images.max(), received.min(), received.max()))
@@ -160,22 +164,23 @@ def _order_problems(labels: np.ndarray) -> Iterator[Finding]:
             f"all {len(numbers)} labels are {numbers[0]}",
             "Check how the labels are read, and that no split took the first rows of a sorted set.",
         )
-    elif len(numbers) > 2 and (np.diff(numbers) >= 0).all():
+    elif 2 < len(numbers) > len(np.unique(numbers)) == np.count_nonzero(np.diff(numbers)) + 1:
         yield Finding(
             "The training set is sorted by label.",
-            f"its {len(numbers)} labels never decrease",
+            f"its {len(numbers)} labels come one class after the other",
             "fitting.fit shuffles, but a bare model.fit on a tf.data stream does not, and take() or a split "
             "by position would miss whole classes. Shuffle once, with a seed, before splitting.",
         )
 
 
-def _shared_images(train: list[bytes], other: list[bytes], part: str) -> Iterator[Finding]:
-    known = set(train)
+def _shared_images(surveys: dict[str, "_Survey"], first: str, second: str) -> Iterator[Finding]:
+    known, other = set(surveys[first].digests), surveys[second].digests
     if shared := sum(digest in known for digest in other):
+        word = first.replace("train", "training")
         yield Finding(
-            f"Images of the training set stand in the {part} part as well.",
-            f"{shared} of {len(other)} {part} images equal a training image, pixel for pixel",
-            f"Remove them from one of the two: accuracy on the {part} part is too good otherwise.",
+            f"Images of the {word} set stand in the {second} part as well.",
+            f"{shared} of {len(other)} {second} images equal a {word} image, pixel for pixel",
+            f"Remove them from one of the two: accuracy on the {second} part is too good otherwise.",
         )
 
 

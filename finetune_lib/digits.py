@@ -44,9 +44,10 @@ def infer_writers(labels: np.ndarray) -> np.ndarray:
 
     The file is in writer order, and every writer filled in the same form: three runs of 0 to 9, then
     0 9 5 5 6 5 0 9 8 9 8 4 1 7 7 3 and so on. A few scans are missing, so each digit of the three runs is
-    optional in the pattern. Each match is one writer's beginning; there are 14. (INRIA's scikit-learn MOOC
-    infers writers in the same way, with one boundary at row 915 where this pattern finds 906: rows 906 to
-    914 are that writer's first run, of which the 0 is missing.)
+    optional in the pattern. Each match is the beginning of a filled-in form; there are 14. (UCI speaks of 13
+    writers, so one may have filled in two. INRIA's scikit-learn MOOC infers writers in the same way, with one
+    boundary at row 915 where this pattern finds 906: rows 906 to 914 are that form's first run, of which the
+    0 is missing.)
 
     Args:
         labels: integers ``(1797,)`` in the file's order.

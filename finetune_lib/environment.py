@@ -43,8 +43,20 @@ def gpu_names() -> list[str]:
     return [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices]
 
 
+def log_errors_only() -> None:
+    """Have TensorFlow log errors only: its notes on start-up and on tracing say nothing to a learner."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")  # importing TensorFlow sets it
+
+
 def report() -> None:
-    """Print versions, processor cores and GPU, and on Colab without a GPU the way to one."""
+    """Print versions, processor cores and GPU, and on Colab without a GPU the way to one.
+
+    From here on TensorFlow logs errors only.
+    """
+    log_errors_only()
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
     gpus = gpu_names()
     if gpus:

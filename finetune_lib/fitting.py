@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm.auto
+import tqdm
 
-from finetune_lib import data, diagnosis, freezing
+from finetune_lib import data, diagnosis, evaluation, freezing
 
 diagnose, describe, Finding = diagnosis.diagnose, diagnosis.describe, diagnosis.Finding
 
-VALIDATIONS = 20  # the most a stage takes: on tiny training sets validating would cost more than training
+VALIDATIONS = 10  # the most a stage takes: on tiny training sets validating would cost more than training
 SHUFFLE_BYTES = 256 * 2**20  # the most memory that shuffling may take
 
 
@@ -87,8 +87,8 @@ def fit(
 
     Args:
         model: functional, taking images ``(batch, height, width, 3)``.
-        dataset: its ``validation`` part is measured after every epoch, or after 20 evenly spaced ones of more
-            than 20, in order and without augmentation.
+        dataset: its ``validation`` part is measured after every epoch, or after 10 evenly spaced ones of more
+            than 10 if there are no callbacks, in order and without augmentation.
         epochs: passes over ``dataset.train``.
         learning_rate: where Adam (Kingma and Ba, arXiv:1412.6980) starts. It falls along half a cosine to
             zero at the last step (Loshchilov and Hutter, arXiv:1608.03983, without restarts): large steps
@@ -133,8 +133,10 @@ def fit(
     learning = {path for path, layer in freezing.leaves(model) if freezing.learns(layer)}
     before = [weight.numpy() for weight in model.weights]
     validation = dataset.validation.map(_as_float).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    validated = sorted({math.ceil(epochs * part / VALIDATIONS) for part in range(1, VALIDATIONS + 1)})
-    with tqdm.auto.tqdm(total=epochs * steps, desc=label, unit="batch", disable=not verbose) as bar:
+    callbacks = list(callbacks)
+    often = epochs if callbacks else min(epochs, VALIDATIONS)  # a callback may want it after every epoch
+    validated = sorted({math.ceil(epochs * part / often) for part in range(1, often + 1)})
+    with tqdm.tqdm(total=epochs * steps, desc=label, unit="batch", disable=not verbose) as bar:
         try:
             history = stage.fit(
                 training_batches(dataset, epochs=epochs, batch_size=batch_size, augment=augment, seed=seed),
@@ -225,7 +227,7 @@ class _Stage(keras.Model):
 class _Watch(keras.callbacks.Callback):
     """Moves the progress bar, and raises FloatingPointError where a loss is not finite."""
 
-    def __init__(self, bar: tqdm.auto.tqdm, label: str, epochs: int) -> None:
+    def __init__(self, bar: tqdm.tqdm, label: str, epochs: int) -> None:
         super().__init__()
         self.bar, self.label, self.epochs = bar, label, epochs
         self.epoch, self.step = 0, 0
@@ -266,14 +268,13 @@ def _require_labels(model: keras.Model, dataset: data.ImageDataset) -> None:
 
 def _choose_loss(model: keras.Model, is_one_hot: bool) -> tuple[keras.losses.Loss, keras.metrics.Metric, str]:
     """The loss and the accuracy that match the head and the kind of labels, and the loss in words."""
-    last: Any = model
-    while isinstance(last, keras.Model):
-        last = last.layers[-1] if isinstance(last, keras.Sequential) else last.operations[-1]
-    # The activation of a Dense or Activation layer; or a layer or operation of that name, such as Softmax.
-    ending = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
+    ending = evaluation.last_activation(model)
     units, logits = model.output_shape[-1], ending not in ("softmax", "sigmoid")
-    fits_no_loss = hasattr(last, "activation") and logits and ending != "linear"
-    if fits_no_loss or (ending == "softmax" and units == 1) or (ending == "sigmoid" and units > 1):
+    if (
+        (logits and ending != "linear")
+        or (ending == "softmax" and units == 1)
+        or (ending == "sigmoid" and units > 1)
+    ):
         raise ValueError(
             f"The model ends in {units} output(s) with {ending}, which no classification loss fits. End it "
             "in Dense(number of classes) without activation (logits) or with softmax; or, for two classes, "

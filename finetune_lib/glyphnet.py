@@ -48,7 +48,7 @@ TEXTURE_DIRECTIONS, TEXTURE_GRAINS = 8, 4
 
 
 def layers(inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """Four blocks of two 3x3 convolutions and a 2x2 max pooling: VGG16's pattern, one hundredth its size.
+    """Four blocks of two 3x3 convolutions and a 2x2 max pooling: VGG16's pattern, a fiftieth its size.
 
     Args:
         inputs: ``(batch, height, width, 3)``, scaled to -1..1; at least 16x16 pixels.
@@ -253,7 +253,7 @@ def pretrain(source: str, folder: pathlib.Path, *, steps: int, seed: int = 0) ->
 
     Args:
         source: ``"glyphs"`` or ``"textures"``.
-        folder: where ``SOURCE.npz`` and ``SOURCE.json`` are written (last, and whole).
+        folder: where ``SOURCE.npz`` and ``SOURCE.json`` are written, at the end.
         steps: batches of 256 pictures.
 
     Returns:

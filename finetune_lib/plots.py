@@ -11,7 +11,7 @@ import sklearn.metrics
 from finetune_lib import evaluation, fitting
 
 # Okabe and Ito's palette: told apart with every common kind of colour blindness.
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
 
 
 def show(figure: matplotlib.figure.Figure, alternative_text: str) -> None:
@@ -39,10 +39,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def image_grid(
-    images: np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 10
+    images: Sequence[np.ndarray], titles: Sequence[str] | None = None, *, columns: int = 10
 ) -> matplotlib.figure.Figure:
-    """Images ``(count, height, width, 3)``, 0..255, in rows of ``columns``, each under its title."""
-    rows = -(-len(images) // columns)
+    """Images ``(height, width, 3)``, 0..255, in rows of ``columns``, each under its title."""
+    rows = max(1, -(-len(images) // columns))
     figure = matplotlib.figure.Figure(figsize=(columns, rows * (1.3 if titles else 1.0)), layout="tight")
     for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
@@ -54,26 +54,27 @@ def image_grid(
 
 
 def learning_curves(reports: Sequence[fitting.FitReport]) -> matplotlib.figure.Figure:
-    """Loss and accuracy against the epoch, training and validation, stages one after the other."""
+    """Loss and accuracy against the epoch, training and validation, stages one after the other.
+
+    Where a stage was not validated after every epoch, the training curve is the mean over the epochs since
+    the last validation, and single epochs stand behind it in a pale line.
+    """
     figure = matplotlib.figure.Figure(figsize=(10, 3.6), layout="constrained")
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         first = 0
         for stage, report in enumerate(reports):
-            for key, epochs, colour, style, label in (
-                (quantity, range(1, report.epochs + 1), BLUE, "--", "training"),
-                (f"val_{quantity}", report.validated_epochs, ORANGE, "-", "validation"),
+            every = first + 1 + np.arange(report.epochs)
+            axes.plot(every, report.history[quantity], color=BLUE, alpha=0.25, linewidth=1)
+            for values, colour, style, label in (
+                (training_means(report, quantity), BLUE, "--", "training"),
+                (report.history[f"val_{quantity}"], VERMILION, "-", "validation"),
             ):
-                places = first + np.array(epochs)
-                axes.plot(places, report.history[key], style, color=colour, label=None if stage else label)
+                places = first + np.array(report.validated_epochs)
+                axes.plot(places, values, style, color=colour, label=None if stage else label)
             if stage:
                 axes.axvline(first + 0.5, color=GREY, linewidth=1)
-            axes.text(
-                first + report.epochs / 2 + 0.5,
-                1.02,
-                report.label,
-                ha="center",
-                transform=axes.get_xaxis_transform(),
-            )
+            middle = first + report.epochs / 2 + 0.5
+            axes.text(middle, 1.02, report.label, ha="center", transform=axes.get_xaxis_transform())
             first += report.epochs
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.set_ylim(0, 1.005 if quantity == "accuracy" else None)
@@ -82,15 +83,21 @@ def learning_curves(reports: Sequence[fitting.FitReport]) -> matplotlib.figure.F
     return figure
 
 
+def training_means(report: fitting.FitReport, quantity: str) -> list[float]:
+    """A training quantity's mean over the epochs up to each validated one, since the one before."""
+    windows = np.split(np.array(report.history[quantity]), report.validated_epochs[:-1])
+    return [float(window.mean()) for window in windows]
+
+
 def learning_curves_table(reports: Sequence[fitting.FitReport]) -> str:
     """The first, middle and last validated epoch of each stage of ``learning_curves``."""
     rows = []
     for report in reports:
         for place in sorted({0, len(report.validated_epochs) // 2, len(report.validated_epochs) - 1}):
-            epoch = report.validated_epochs[place]
-            values = [report.history[key][epoch - 1] for key in ("loss", "accuracy")]
-            values += [report.history[f"val_{key}"][place] for key in ("loss", "accuracy")]
-            rows.append([report.label, str(epoch), *(f"{value:.3f}" for value in values)])
+            values = [training_means(report, quantity)[place] for quantity in ("loss", "accuracy")]
+            values += [report.history[f"val_{quantity}"][place] for quantity in ("loss", "accuracy")]
+            epoch = str(report.validated_epochs[place])
+            rows.append([report.label, epoch, *(f"{value:.3f}" for value in values)])
     return table(["stage", "epoch", "loss", "accuracy", "validation loss", "validation accuracy"], rows)
 
 

@@ -10,7 +10,8 @@ from finetune_lib import comparison, data, environment, evaluation, plots
 def table(answers: Sequence[comparison.Answer], evaluations: Sequence[evaluation.Evaluation]) -> str:
     """One row an answer: test accuracy with its 95% interval, trained parameters, training seconds."""
     return plots.table(
-        ["answer", "test accuracy", "95% interval", "trained", "seconds"], rows(answers, evaluations)
+        ["answer", "test accuracy", "95% interval", "parameters trained", "seconds"],
+        rows(answers, evaluations),
     )
 
 
@@ -50,7 +51,7 @@ def write(
     write_history(folder / "history.csv", answers)
     plots.learning_curves(best.reports).savefig(folder / "learning_curves.png", dpi=120)
     plots.confusion_matrix(result).savefig(folder / "confusion_matrix.png", dpi=120)
-    header = ["answer", "test accuracy", "95% interval", "trained parameters", "seconds"]
+    header = ["answer", "test accuracy", "95% interval", "parameters trained", "seconds"]
     height, width = dataset.image_size
     lines = [header, ["---", *["---:"] * 4], *rows(answers, evaluations)]
     report = f"""# {dataset.name} with {best.model.name}
@@ -83,7 +84,8 @@ The interval speaks of new images from the same sources (Wilson, 95%). The test 
 import keras
 # From raw RGB 0..255, float32 (batch, {height}, {width}, 3), to one logit a class.
 model = keras.saving.load_model("model.keras")
-labels = open("labels.txt", encoding="utf-8").read().split("\\n")
+labels = open("labels.txt", encoding="utf-8").read().splitlines()
+print(labels[model.predict(images).argmax(axis=-1)[0]])
 ```
 
 Data: {dataset.provenance}.

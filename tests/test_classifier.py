@@ -80,8 +80,13 @@ def test_weights_that_cannot_be_downloaded_are_named(
 
 
 @needs_imagenet
-def test_imagenet_weights_are_loaded_from_the_keras_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(SHARED_KERAS))
+def test_imagenet_weights_are_found_in_the_keras_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(environment, "can_reach", lambda url: False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert not backbones.photo_weights_available()
+    shutil.copytree(SHARED_KERAS, tmp_path, dirs_exist_ok=True)
     assert backbones.photo_weights_available()
 
 
@@ -104,7 +109,9 @@ def test_auto_is_the_embedded_pair_under_test_and_photos_where_they_can_be_had(
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     assert classifier.choose() == embedded
-    (tmp_path / "data" / "tf_flowers").mkdir(parents=True)
+    (tmp_path / "data" / "tf_flowers" / "3.0.1").mkdir(parents=True)
+    assert not data.photos_available()  # a download that was broken off
+    (tmp_path / "data" / "tf_flowers" / "3.0.1" / "dataset_info.json").touch()
     assert not backbones.photo_weights_available() and data.photos_available()
     if SHARED_KERAS.exists():
         shutil.copytree(SHARED_KERAS, tmp_path / "keras")

@@ -33,11 +33,24 @@ def test_bootstrap_resamples_whole_groups() -> None:
     assert alone[2] - alone[1] < 0.1  # images taken for independent: too sure of itself
 
 
+def ending_in(*layers: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
 def test_logits_and_probabilities_both_become_probabilities() -> None:
     logits = np.array([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]], "float32")
-    soft = evaluation.to_probabilities(logits)
+    soft = evaluation.to_probabilities(ending_in(keras.layers.Dense(3)), logits)
     assert np.allclose(soft.sum(axis=1), 1) and np.allclose(soft[0, 0] / soft[0, 1], np.exp(2.0))
-    assert np.array_equal(evaluation.to_probabilities(soft), soft)
+    for softmax in ([keras.layers.Dense(3, "softmax")], [keras.layers.Dense(3), keras.layers.Softmax()]):
+        assert np.array_equal(evaluation.to_probabilities(ending_in(*softmax), soft), soft)
+
+
+def test_a_single_output_is_the_second_of_two_classes() -> None:
+    column = np.array([[0.0], [2.0]], "float32")
+    from_logit = evaluation.to_probabilities(ending_in(keras.layers.Dense(1)), column)
+    assert np.allclose(from_logit, [[0.5, 0.5], [0.1192, 0.8808]], atol=1e-4)
+    from_sigmoid = evaluation.to_probabilities(ending_in(keras.layers.Dense(1, "sigmoid")), column / 4)
+    assert from_sigmoid.tolist() == [[1.0, 0.0], [0.5, 0.5]]
 
 
 def test_predictions_come_in_the_order_of_the_part() -> None:

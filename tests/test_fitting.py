@@ -362,6 +362,15 @@ def test_early_stopping_and_a_given_optimizer():
         assert not any(report.moved[name] for name in ("block1_conv", "logits"))
 
 
+def test_long_stages_are_validated_ten_times_unless_a_callback_may_want_more():
+    dataset = small_dataset()
+    report = fitting.fit(fresh(), dataset, epochs=25, verbose=0)
+    assert report.validated_epochs == [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
+    assert len(report.history["val_loss"]) == 10 and len(report.history["loss"]) == 25
+    watched = fitting.fit(fresh(), dataset, epochs=12, callbacks=[keras.callbacks.Callback()], verbose=0)
+    assert watched.validated_epochs == list(range(1, 13)) and len(watched.history["val_loss"]) == 12
+
+
 def test_report_and_progress_can_be_read(capsys):
     report = fitting.fit(freezing.freeze(fresh()), small_dataset(), epochs=2, label="new head")
     progress = capsys.readouterr()

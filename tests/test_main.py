@@ -19,15 +19,9 @@ from finetune_lib import comparison, data, evaluation
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipes of a few steps: the job's wiring, not its accuracy, is tested here."""
-    monkeypatch.setattr(
-        comparison.from_scratch,
-        "__kwdefaults__",
-        {"recipe": comparison.Recipe(2, 1e-3), "seed": 0, "verbose": 1},
-    )
-    head = comparison.frozen.__kwdefaults__ | {"recipe": comparison.Recipe(60, 3e-3)}
-    monkeypatch.setattr(comparison.frozen, "__kwdefaults__", head)
-    tune = comparison.fine_tuned.__kwdefaults__ | {"recipe": comparison.Recipe(2, 1e-4)}
-    monkeypatch.setattr(comparison.fine_tuned, "__kwdefaults__", tune)
+    monkeypatch.setattr(comparison, "SCRATCH", comparison.Recipe(2, 1e-3))
+    monkeypatch.setattr(comparison, "HEAD", comparison.Recipe(60, 1e-3))
+    monkeypatch.setattr(comparison, "FINE_TUNE", comparison.Recipe(2, 1e-4))
 
 
 def test_a_run_leaves_all_it_promises_and_a_second_one_does_not_touch_it(
@@ -95,16 +89,39 @@ def test_a_stopped_run_keeps_nothing(
 
 
 def test_ctrl_c_in_the_middle_of_a_real_run(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, "-m", "finetune_lib", "--output", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(8)  # into the imports or the first stage
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Stopped. Nothing was kept." in errors and "Traceback" not in errors
-    assert not list(tmp_path.iterdir())
+    command = [sys.executable, "-m", "finetune_lib", "--output", str(tmp_path / "results" / "run")]
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 240
+        while "from scratch: epoch" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=60)
+    errors = log.read_text()
+    assert "from scratch: epoch" in errors and "Traceback" not in errors
+    assert (
+        code == 130 and "Stopped. Nothing was kept." in errors and not list((tmp_path / "results").iterdir())
+    )
+
+
+def test_no_network_no_writable_home_and_another_folder(tmp_path: pathlib.Path) -> None:
+    code = """
+import sys
+from finetune_lib import __main__ as main_job, comparison
+comparison.SCRATCH = comparison.HEAD = comparison.FINE_TUNE = comparison.Recipe(2, 1e-3)
+sys.exit(main_job.main([]))
+"""
+    nowhere = {
+        "HOME": "/proc/nowhere",
+        "https_proxy": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "runs" / "digits_wild_GlyphNet" / "report.md").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(

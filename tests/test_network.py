@@ -1,22 +1,51 @@
-"""Real downloads. Run with: pytest -m network
+"""Photos and ImageNet weights, really downloaded. Run with: pytest -m network
 
 They need a network, or folders with the files where TFDS_DATA_DIR and KERAS_HOME say.
 """
 
-import keras
+import dataclasses
+import time
+
 import pytest
-import tensorflow_datasets as tfds
+
+from finetune_lib import backbones, comparison, data, evaluation, fitting
 
 pytestmark = pytest.mark.network
 
 
-def test_tf_flowers_loads_in_its_published_label_order():
-    dataset, info = tfds.load("tf_flowers", split="train", with_info=True, as_supervised=True)
-    image, label = next(iter(dataset))
-    assert image.shape[-1] == 3 and 0 <= int(label) < 5
-    assert info.features["label"].names == ["dandelion", "daisy", "tulips", "sunflowers", "roses"]
+@pytest.fixture(scope="module")
+def flowers():
+    dataset = data.load("tf_flowers", labels_per_class=20)
+    return dataclasses.replace(dataset, validation=dataset.validation.take(50))
 
 
-def test_imagenet_weights_load():
-    model = keras.applications.MobileNetV2(alpha=0.35, input_shape=(224, 224, 3), include_top=False)
-    assert model.output_shape == (None, 7, 7, 1280)
+def test_flowers_with_imagenet_features(flowers, capsys):
+    assert flowers.class_names == ("dandelion", "daisy", "tulips", "sunflowers", "roses")
+    frozen = comparison.frozen(flowers, "MobileNetV2", recipe=comparison.Recipe(40, 3e-3), verbose=0)
+    assert fitting.diagnose(frozen.model, flowers) == []
+    boundary = backbones.get("MobileNetV2").fine_tune_from
+    tuned = comparison.fine_tuned(
+        frozen, flowers, unfreeze_from=boundary, recipe=comparison.Recipe(20, 1e-4), verbose=0
+    )
+    assert not tuned.reports[-1].moved["block_12_project"] and tuned.reports[-1].moved["block_13_expand"]
+    assert not tuned.reports[-1].moved["block_14_expand_BN"]
+    results = [evaluation.evaluate(answer.model, flowers) for answer in (frozen, tuned)]
+    with capsys.disabled():
+        print("\nflowers, 20 labels a class, short recipes, frozen and fine-tuned:", *results, sep="\n  ")
+    assert min(result.accuracy for result in results) > 0.65
+
+
+def test_a_few_photos_of_two_things(flowers, capsys):
+    photos = data.example_photos(flowers, flowers.class_names[:2], count=7)
+    new = [files.pop() for files in photos.values()]
+    started = time.monotonic()
+    own = data.from_photos(photos, image_size=(224, 224))
+    frozen = comparison.frozen(own, "MobileNetV2", recipe=comparison.Recipe(100, 1e-3), verbose=0)
+    boundary = backbones.get("MobileNetV2").fine_tune_from
+    tuned = comparison.fine_tuned(
+        frozen, own, unfreeze_from=boundary, recipe=comparison.Recipe(100, 1e-4), verbose=0
+    )
+    answers = evaluation.classify(tuned.model, new, own.class_names)
+    with capsys.disabled():
+        print(f"\nSix photos of two things: {time.monotonic() - started:.0f} s, answers {answers}")
+    assert {name for name, _ in answers} <= set(own.class_names)

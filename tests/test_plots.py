@@ -21,11 +21,14 @@ def test_learning_curves_put_stages_one_after_the_other() -> None:
     reports = [a_report("frozen", 30, [10, 20, 30]), a_report("fine-tuned", 2, [1, 2])]
     loss, accuracy = plots.learning_curves(reports).axes
     places = [list(line.get_xdata()) for line in loss.get_lines()]
-    assert places[0] == list(range(1, 31)) and places[1] == [10, 20, 30]
+    assert places[0] == list(range(1, 31)) and places[1] == places[2] == [10, 20, 30]
+    assert plots.training_means(reports[0], "loss")[1] == pytest.approx(
+        np.mean([1 / e for e in range(11, 21)])
+    )
     assert [31, 32] in places and [30.5, 30.5] in places  # the second stage, and the boundary between them
     assert {text.get_text() for text in accuracy.texts} == {"frozen", "fine-tuned"}
     lines = plots.learning_curves_table(reports).splitlines()
-    assert lines[1].split() == ["frozen", "10", "0.100", "0.950", "0.200", "0.850"]
+    assert lines[1].split() == ["frozen", "10", "0.293", "0.854", "0.200", "0.850"]
     assert len(lines) == 1 + 3 + 2
 
 

@@ -11,7 +11,6 @@
 
 # %%
 import datetime
-import os
 import pathlib
 import subprocess
 import sys
@@ -36,7 +35,9 @@ commands = [
 for command in commands:
     print("$" if on_colab else "would run:", command)
     if on_colab:
-        _ = os.system(command)
+        subprocess.run(
+            command, shell=True, check=not command.startswith("cd")
+        )  # failed tests get a line, too
 
 # %% [markdown]
 # The line for the table, with pytest's own words:

@@ -1,11 +1,12 @@
 """What transfer gains on the digits, over many draws of the training images.
 
-    python tests/benchmarks/digits_transfer.py search            recipes, compared on validation images
-    python tests/benchmarks/digits_transfer.py measure           all methods on the test images, 10 draws
+    python tests/benchmarks/digits_transfer.py search       try recipes, on validation images
+    python tests/benchmarks/digits_transfer.py measure      all methods on the test images, 10 draws
+    python tests/benchmarks/digits_transfer.py report       the tables of what was measured
 
-Recipes are chosen by ``search`` alone, every network with the same grid and the same augmented images. The
-test images are read by ``measure`` only. Both write a CSV file a row at a time and skip the rows it has, so
-an interrupted run goes on where it stopped.
+``search`` chose the recipes in ``finetune_lib.comparison``; the wrong source (textures) gets the same recipes
+as the right one. Only ``measure`` reads the test images. Both write a CSV file beside this one, a row at a
+time, and skip the rows it has, so that an interrupted run goes on. A row is keyed by its recipe.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import csv
 import itertools
 import pathlib
 import time
-from collections.abc import Callable
 
 import numpy as np
 import sklearn.linear_model
@@ -23,14 +23,33 @@ import sklearn.svm
 
 from finetune_lib import comparison, data, digits, evaluation, fitting, plots
 
-# Training from scratch is tried longer too: it has further to go.
-STEPS = {False: (200, 800), True: (200, 800, 2400)}
-LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+# (steps, learning rates) of the grid. Training from scratch is tried longer: it has further to go.
+GRID = {
+    "from scratch": ((800, 2400, 4800), (3e-4, 1e-3, 3e-3)),
+    "glyphs, frozen": ((200, 600), (3e-4, 1e-3, 3e-3, 1e-2)),
+    "glyphs, all tuned": ((200, 600), (3e-5, 1e-4, 3e-4)),
+}
+STRENGTHS = {"logistic": (1e-4, 1e-3, 1e-2), "svm": (1.0, 10.0)}  # C, the inverse of regularisation
+NETWORKS = ("from scratch", "glyphs, frozen", "glyphs, block 4 tuned", "glyphs, all tuned")
+SETTINGS = {
+    ("digits_wild", 5): (
+        "logistic on pixels",
+        "svm on pixels",
+        *NETWORKS,
+        "textures, frozen",
+        "textures, all tuned",
+    ),
+    ("digits_wild", 20): NETWORKS,
+}
+ON_PIXELS = {"logistic": 1e-3, "svm": 10.0}  # the best C of ``search``
 COPIES = 20  # augmented copies of each training image for the methods on pixels
 
 
 def pixels(dataset: data.ImageDataset, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """One channel of each image, flat, 0..1; training images with augmented copies."""
+    """One channel of each image, flat, the ground made 0 and the stroke 1; training images with copies.
+
+    Without this a linear model has no chance: half the images are inverted, so the classes' means are alike.
+    """
     if part == "train":
         stream = fitting.training_batches(
             dataset, epochs=COPIES, batch_size=1000, augment=dataset.augment, seed=0
@@ -39,13 +58,17 @@ def pixels(dataset: data.ImageDataset, part: str) -> tuple[np.ndarray, np.ndarra
     else:
         batches = list(getattr(dataset, part).batch(1000).as_numpy_iterator())
     images = np.concatenate([images for images, _ in batches])[..., 0]
-    return images.reshape(len(images), -1) / 255, np.concatenate([labels for _, labels in batches])
+    edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
+    ground = np.median(np.concatenate(edges, axis=1), axis=1)
+    strokes = np.abs(images - ground[:, np.newaxis, np.newaxis]).reshape(len(images), -1)
+    strokes /= strokes.max(axis=1, keepdims=True) + 1e-6
+    return strokes, np.concatenate([labels for _, labels in batches])
 
 
 def on_pixels(dataset: data.ImageDataset, part: str, kind: str, strength: float) -> np.ndarray:
     """Whether logistic regression or an RBF support vector machine on pixels is right, image by image."""
     last = {
-        "logistic": sklearn.linear_model.LogisticRegression(C=strength, max_iter=1000),
+        "logistic": sklearn.linear_model.LogisticRegression(C=strength, max_iter=200),
         "svm": sklearn.svm.SVC(C=strength),
     }[kind]
     model = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), last)
@@ -54,23 +77,16 @@ def on_pixels(dataset: data.ImageDataset, part: str, kind: str, strength: float)
     return model.predict(images) == labels
 
 
-def networks(
-    dataset: data.ImageDataset, seed: int, wanted: Callable[[str], bool]
-) -> dict[str, comparison.Answer]:
-    """The wanted methods that are networks, trained with the published recipes."""
-    quiet = {"seed": seed, "verbose": 0}
-    answers = {}
-    if wanted("from scratch"):
-        answers["from scratch"] = comparison.from_scratch(dataset, "GlyphNet", **quiet)
-    for source in ("glyphs", "textures"):
-        names = f"{source}, frozen", f"{source}, block 4 tuned", f"{source}, all tuned"
-        if not any(map(wanted, names)):
-            continue
-        start = comparison.frozen(dataset, "GlyphNet", weights=source, **quiet)
-        answers[names[0]] = start
-        for name, layer in ((names[1], "block4"), (names[2], "block1")):
-            answers[name] = comparison.fine_tuned(start, dataset, unfreeze_from=layer, **quiet)
-    return answers
+def network(dataset: data.ImageDataset, method: str, seed: int) -> comparison.Answer:
+    """Train one of the networks by the published recipes."""
+    if method == "from scratch":
+        return comparison.from_scratch(dataset, "GlyphNet", seed=seed, verbose=0)
+    source, what = method.split(", ")
+    start = comparison.frozen(dataset, "GlyphNet", weights=source, seed=seed, verbose=0)
+    if what == "frozen":
+        return start
+    layer = {"block 4 tuned": "block4", "all tuned": "block1"}[what]
+    return comparison.fine_tuned(start, dataset, unfreeze_from=layer, seed=seed, verbose=0)
 
 
 def search(file: pathlib.Path, draws: int) -> None:
@@ -78,15 +94,14 @@ def search(file: pathlib.Path, draws: int) -> None:
     rows = Rows(file, ["method", "steps", "learning_rate_or_C", "draw", "validation_accuracy"])
     for draw in range(draws):
         dataset = data.load("digits_wild", labels_per_class=5, seed=draw)
-        for kind in ("logistic", "svm"):
-            for strength in (0.001, 0.01, 0.1, 1.0, 10.0):
+        for kind, strengths in STRENGTHS.items():
+            for strength in strengths:
                 if rows.lacks(kind, 0, strength, draw):
                     right = on_pixels(dataset, "validation", kind, strength)
                     rows.add(kind, 0, strength, draw, round(right.mean(), 4))
-        for method in ("from scratch", "glyphs, frozen", "glyphs, all tuned", "textures, all tuned"):
-            source = method.split(",")[0]
-            start = None
-            for steps, rate in itertools.product(STEPS[method == "from scratch"], LEARNING_RATES):
+        start = None
+        for method, grid in GRID.items():
+            for steps, rate in itertools.product(*grid):
                 if not rows.lacks(method, steps, rate, draw):
                     continue
                 options = {"recipe": comparison.Recipe(steps, rate), "seed": draw, "verbose": 0}
@@ -95,9 +110,7 @@ def search(file: pathlib.Path, draws: int) -> None:
                 elif method == "glyphs, frozen":
                     answer = comparison.frozen(dataset, "GlyphNet", **options)
                 else:
-                    start = start or comparison.frozen(
-                        dataset, "GlyphNet", weights=source, seed=draw, verbose=0
-                    )
+                    start = start or comparison.frozen(dataset, "GlyphNet", seed=draw, verbose=0)
                     answer = comparison.fine_tuned(start, dataset, unfreeze_from="block1", **options)
                 result = evaluation.evaluate(answer.model, dataset, "validation")
                 rows.add(method, steps, rate, draw, round(result.accuracy, 4))
@@ -112,64 +125,53 @@ def search(file: pathlib.Path, draws: int) -> None:
 
 
 def measure(file: pathlib.Path, draws: int) -> None:
-    """Test accuracy of every method on clean and wild digits; means, spread, paired differences."""
-    rows = Rows(file, ["data", "labels_per_class", "method", "draw", "seconds", "right"])
-    for name, labels_per_class in (("digits_wild", 5), ("digits", 5), ("digits_wild", 10)):
-        for draw in range(draws):
+    """Test accuracy of every method; means, spread, paired differences."""
+    rows = Rows(file, ["data", "labels_per_class", "method", "recipe", "draw", "seconds", "right"])
+    recipes = f"scratch {comparison.SCRATCH}, head {comparison.HEAD}, tune {comparison.FINE_TUNE}"
+    for (name, labels_per_class), methods in SETTINGS.items():
+        for draw, method in itertools.product(range(draws), methods):
+            kind = method.split(" on pixels")[0]
+            recipe = f"C {ON_PIXELS[kind]}" if kind in ON_PIXELS else recipes
+            if not rows.lacks(name, labels_per_class, method, recipe, draw):
+                continue
             dataset = data.load(name, labels_per_class=labels_per_class, seed=draw)
-            key = name, labels_per_class
-
-            def lacking(method: str, key: tuple = key, draw: int = draw) -> bool:
-                return rows.lacks(*key, method, draw)
-
-            for kind, strength in (("logistic", 0.001), ("svm", 1.0)):
-                method = f"{kind} on pixels"
-                if lacking(method):
-                    started = time.perf_counter()
-                    right = on_pixels(dataset, "test", kind, strength)
-                    rows.add(*key, method, draw, round(time.perf_counter() - started, 1), packed(right))
-            for method, answer in networks(dataset, draw, lacking).items():
-                if lacking(method):
-                    right = evaluation.evaluate(answer.model, dataset).correct
-                    rows.add(*key, method, draw, round(answer.seconds, 1), packed(right))
-    report(rows)
+            started = time.perf_counter()
+            if kind in ON_PIXELS:
+                right = on_pixels(dataset, "test", kind, ON_PIXELS[kind])
+                seconds = time.perf_counter() - started
+            else:
+                answer = network(dataset, method, draw)
+                right, seconds = evaluation.evaluate(answer.model, dataset).correct, answer.seconds
+            packed = "".join("01"[int(value)] for value in right)
+            rows.add(name, labels_per_class, method, recipe, draw, round(seconds, 1), packed)
+    report(file)
 
 
-def report(rows: "Rows") -> None:
-    """Print the tables of ``measure``."""
+def report(file: pathlib.Path) -> None:
+    """Print the tables of ``measure``: mean, spread over draws, differences with a bootstrap over writers."""
+    rows = Rows(file, [])
     writers = digits.arrays(wild=False)[2]
     writers = writers[np.isin(writers, digits.WRITERS["test"])]
-    for name, count in dict.fromkeys((row[0], row[1]) for row in rows.known):
-        runs: dict[str, list[np.ndarray]] = {}
-        for row in rows.known:
-            if (row[0], row[1]) == (name, count):
-                runs.setdefault(row[2], []).append(np.array([int(x) for x in row[5]], bool))
+    runs: dict[tuple[str, str], dict[str, dict[int, np.ndarray]]] = {}
+    for name, count, method, _recipe, draw, _seconds, right in rows.known:
+        by_method = runs.setdefault((name, count), {})
+        by_method.setdefault(method, {})[int(draw)] = np.array([int(x) for x in right], bool)
+    for (name, count), by_method in runs.items():
         lines = []
-        for method, rights in runs.items():
-            accuracy = [right.mean() for right in rights]
-            difference, low, high = evaluation.bootstrap_difference(
-                np.stack(rights), np.stack(runs["from scratch"][: len(rights)]), writers
-            )
-            lines.append(
-                [
-                    method,
-                    f"{np.mean(accuracy):.1%}",
-                    f"{np.std(accuracy, ddof=1):.1%}",
-                    f"{difference:+.1%} ({low:+.1%} to {high:+.1%})",
-                    str(len(rights)),
-                ]
-            )
-        print(f"\n{name}, {count} labels a class, {len(writers)} test images of {len(set(writers))} writers")
-        header = ["method", "mean test accuracy", "spread (sd)", "against from scratch (95%)", "draws"]
+        for method, by_draw in by_method.items():
+            accuracies = [right.mean() for right in by_draw.values()]
+            cells = [method, f"{np.mean(accuracies):.1%}", f"{np.std(accuracies, ddof=1):.1%}"]
+            for other in ("from scratch", "glyphs, frozen"):
+                paired = sorted(by_draw.keys() & by_method[other].keys())
+                first, second = (np.stack([m[draw] for draw in paired]) for m in (by_draw, by_method[other]))
+                difference, low, high = evaluation.bootstrap_difference(first, second, writers)
+                cells.append("" if method == other else f"{difference:+.1%} ({low:+.1%} to {high:+.1%})")
+            lines.append([*cells, str(len(by_draw))])
+        print(
+            f"\n{name}, {count} labels a class; {len(writers)} test images by {len(set(writers))} writers\n"
+        )
+        header = ["method", "test accuracy", "sd", "against from scratch", "against frozen", "draws"]
         print(plots.table(header, lines))
-        pair = np.stack(runs["glyphs, all tuned"]), np.stack(runs["glyphs, frozen"])
-        difference, low, high = evaluation.bootstrap_difference(*pair, writers)
-        print(f"all tuned against frozen: {difference:+.1%} ({low:+.1%} to {high:+.1%})")
-
-
-def packed(right: np.ndarray) -> str:
-    """0 and 1, image by image, as one string."""
-    return "".join("01"[int(value)] for value in right)
 
 
 class Rows:
@@ -177,7 +179,7 @@ class Rows:
 
     def __init__(self, file: pathlib.Path, header: list[str]) -> None:
         self.file = file
-        if not file.exists():
+        if header and not file.exists():
             file.write_text(",".join(header) + "\n", encoding="utf-8")
         with file.open(newline="", encoding="utf-8") as stream:
             self.known = list(csv.reader(stream))[1:]
@@ -196,10 +198,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("search", "measure"))
+    parser.add_argument("what", choices=("search", "measure", "report"))
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--file", type=pathlib.Path, help="CSV file (default: WHAT.csv in this folder)")
+    parser.add_argument("--file", type=pathlib.Path, help="CSV file (default: beside this script)")
     chosen = parser.parse_args()
-    {"search": search, "measure": measure}[chosen.what](
-        chosen.file or pathlib.Path(f"{chosen.what}.csv"), chosen.draws
-    )
+    default = pathlib.Path(__file__).with_name("search.csv" if chosen.what == "search" else "measure.csv")
+    if chosen.what == "report":
+        report(chosen.file or default)
+    else:
+        {"search": search, "measure": measure}[chosen.what](chosen.file or default, chosen.draws)

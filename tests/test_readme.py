@@ -1,0 +1,42 @@
+"""README.md says what is so: its example runs, and its table is what was measured."""
+
+import pathlib
+import re
+import sys
+
+import pytest
+
+from finetune_lib import comparison
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture) -> None:
+    (example,) = re.findall(r"(?ms)^```python\n(.*?)^```", README)
+    assert example.count("epochs=") == 2
+    exec(re.sub(r"epochs=\d+", "epochs=10", example), {})
+    printed = capsys.readouterr().out
+    assert "1 of 9 layers moved" in printed and "5 of 9 layers moved" in printed
+    assert "test accuracy" in printed
+
+
+def test_the_table_is_what_was_measured_with_todays_recipes(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import digits_transfer
+
+    digits_transfer.report(ROOT / "tests" / "benchmarks" / "measure.csv")
+    printed = capsys.readouterr().out.strip()
+    (table,) = re.findall(r"(?ms)^<!-- measured -->\n```\n(.*?)\n```", README)
+    assert table == printed
+    recorded = (ROOT / "tests" / "benchmarks" / "measure.csv").read_text(encoding="utf-8")
+    assert str(comparison.SCRATCH) in recorded and str(comparison.FINE_TUNE) in recorded
+    sys.modules.pop("digits_transfer")
+
+
+def test_links_inside_the_project_resolve() -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", README):
+        if not re.match(r"[a-z]+:", target):
+            assert (ROOT / target).exists(), target
