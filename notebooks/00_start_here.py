@@ -40,13 +40,13 @@ environment.report()
 #
 # ## Choose the data and the network
 #
-# The cell below is the one choice to make. `auto` takes **photos** of flowers and MobileNetV2, a network pretrained on ImageNet's million photos, if both can be had here, as on Colab. Otherwise it takes what comes with the course: handwritten **digits**, and GlyphNet, a small network that we pretrained on *printed letters and symbols*. The code that follows is the same for both. Where the text speaks of digits, flowers behave alike.
+# The cell below is the one choice to make. `auto` takes **photos** of flowers and MobileNetV2, a network pretrained on ImageNet's million photos, if both can be had here, as on Colab. Otherwise it takes what comes with the course: handwritten **digits**, and GlyphNet, a small network that we pretrained on *printed letters and symbols*. The code that follows is the same for both. Where the text speaks of digits, read flowers if you took those.
 
 # %%
 # @title What shall we learn, and from which network? { display-mode: "form" }
 data_name = "auto"  # @param ["auto", "digits_wild", "digits", "tf_flowers"] {allow-input: true}
 backbone_name = "auto"  # @param ["auto", "GlyphNet", "MobileNetV2"]
-labels_per_class = 5  # @param {type: "integer"}  (20 suits the flowers)
+labels_per_class = 5  # @param {type: "integer"}
 
 from finetune_lib import classifier
 
@@ -66,11 +66,7 @@ from finetune_lib import backbones, freezing
 
 backbone = backbones.get(backbone_name)
 print(
-    backbone.name,
-    "takes images of",
-    backbone.image_size,
-    "pixels; it can be had pretrained on:",
-    *backbone.weights,
+    f"{backbone.name}: images of {backbone.image_size} pixels, pretrained on", " or ".join(backbone.weights)
 )
 
 # %% [markdown]

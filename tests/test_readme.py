@@ -1,5 +1,6 @@
 """README.md says what is so: its example runs, and its table is what was measured."""
 
+import csv
 import pathlib
 import re
 import sys
@@ -34,6 +35,23 @@ def test_the_table_is_what_was_measured_with_todays_recipes(
     recorded = (ROOT / "tests" / "benchmarks" / "measure.csv").read_text(encoding="utf-8")
     assert str(comparison.SCRATCH) in recorded and str(comparison.FINE_TUNE) in recorded
     sys.modules.pop("digits_transfer")
+
+
+def test_what_longer_training_from_scratch_brings_is_what_was_found() -> None:
+    with (ROOT / "tests" / "benchmarks" / "search.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    def mean(method: str, steps: int) -> str:
+        found = [
+            float(row["validation_accuracy"])
+            for row in rows
+            if (row["method"], row["steps"], row["learning_rate_or_C"]) == (method, str(steps), "0.001")
+        ]
+        return f"{sum(found) / len(found):.1%}"
+
+    short, long = mean("from scratch", 2400), mean("from scratch", 4800)
+    assert f"from scratch rose from {short} with 2,400 steps to {long} with 4,800" in README
+    assert f"({mean('glyphs, frozen', 600)} with 600)" in README
 
 
 def test_links_inside_the_project_resolve() -> None:
