@@ -45,7 +45,8 @@ def gpu_names() -> list[str]:
 
 def log_errors_only() -> None:
     """Have TensorFlow log errors only: its notes on start-up and on tracing say nothing to a learner."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # 3 rather than 2: what its C++ part calls an error, "failed call to cuInit", says that there is no GPU.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # importing TensorFlow sets it

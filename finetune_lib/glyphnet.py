@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from finetune_lib import augmentation
 
+FONT_FOLDER = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 WEIGHTS_FOLDER = pathlib.Path(__file__).parent / "weights"
 BLOCK_WIDTHS = (16, 32, 64, 128)
 IMAGE_SIZE = (32, 32)
@@ -118,10 +119,9 @@ def draw_glyphs(fonts: tuple[str, ...], size: int = 64) -> tuple[np.ndarray, np.
     Returns:
         images uint8 ``(count, size, size)`` and labels int64 ``(count,)``, the glyph's place in ``GLYPHS``.
     """
-    folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     images, labels = [], []
-    for name in fonts:
-        font = PIL.ImageFont.truetype(folder / f"{name}.ttf", size)
+    for name in filter(is_here, fonts):
+        font = PIL.ImageFont.truetype(FONT_FOLDER / f"{name}.ttf", size)
         missing = font.getmask("\uffff").getbbox(), bytes(font.getmask("\uffff"))
         for label, glyph in enumerate(GLYPHS):
             if name in LETTERS_ONLY_FONTS and not (glyph.isascii() and glyph.isalpha()):
@@ -139,6 +139,11 @@ def draw_glyphs(fonts: tuple[str, ...], size: int = 64) -> tuple[np.ndarray, np.
             images.append(np.asarray(frame))
             labels.append(label)
     return np.stack(images), np.array(labels)
+
+
+def is_here(font: str) -> bool:
+    """Whether this matplotlib ships the font: cmti10 came with 3.11, and the recipe goes on without it."""
+    return (FONT_FOLDER / f"{font}.ttf").exists()
 
 
 def photograph_glyphs(drawings: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -269,9 +274,10 @@ def pretrain(source: str, folder: pathlib.Path, *, steps: int, seed: int = 0) ->
             "glyphs in fonts never seen": glyph_stream(HELD_OUT_FONTS, measured, seed + 1),
             "new pictures of glyphs in the training fonts": glyph_stream(TRAINING_FONTS, measured, seed + 1),
         }
+        fonts = sum(map(is_here, TRAINING_FONTS))
         saw = (
-            f"{len(GLYPHS)} printed letters, Greek letters and symbols (no digit) in {len(TRAINING_FONTS)} "
-            "fonts that ship with matplotlib, rotated, skewed, thickened, blurred, inverted and noisy"
+            f"{len(GLYPHS)} printed letters, Greek letters and symbols (no digit) in {fonts} fonts "
+            "that ship with matplotlib, rotated, skewed, thickened, blurred, inverted and noisy"
         )
         limits = (
             "32x32 pictures of one drawn or written shape on an even ground. It has seen no photo and no "
@@ -314,7 +320,8 @@ def pretrain(source: str, folder: pathlib.Path, *, steps: int, seed: int = 0) ->
         "held_out_accuracy": accuracy,
         "limits": limits,
         "command": f"python -m finetune_lib.glyphnet {source} --steps {steps} --seed {seed} --output FOLDER",
-        "made_with": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
+        "made_with": f"TensorFlow {tf.__version__}, Keras {keras.__version__}, "
+        f"matplotlib {matplotlib.__version__}, Pillow {PIL.__version__}",
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "processor_cores": os.cpu_count(),
     }
