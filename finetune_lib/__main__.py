@@ -1,7 +1,7 @@
 """The main job: fine-tune a pretrained network on a few labelled images, and show what that gained.
 
 On the embedded default: GlyphNet, pretrained on printed glyphs, learns handwritten digits seen under wild
-conditions from five examples of each. Takes about a minute and a half on two processor cores.
+conditions from five examples of each. Takes about a minute on two processor cores.
 """
 
 import argparse
