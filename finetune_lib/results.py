@@ -62,7 +62,7 @@ def write(
 
 The interval speaks of new images from the same sources (Wilson, 95%). The test images were looked at once.
 
-## How {best.name} learned
+## How the {best.name} network learned
 
 ![Loss and accuracy against the epoch, for training and validation images](learning_curves.png)
 
@@ -70,7 +70,7 @@ The interval speaks of new images from the same sources (Wilson, 95%). The test 
 {plots.learning_curves_table(best.reports)}
 ```
 
-## What {best.name} confuses
+## What the {best.name} network confuses
 
 ![Confusion matrix of the test images: true class by row, predicted class by column](confusion_matrix.png)
 
