@@ -59,7 +59,7 @@ data_name, backbone_name = classifier.choose(data_name, backbone_name)
 #
 # A network that sorts images has two parts. The **backbone**, most of the chain, turns pixels into a hundred or a thousand numbers called *features*: this much of a vertical stroke, that much of a closed loop. The **head** is the last layer, which weighs the features and gives each class a score (a *logit*; the highest score wins).
 #
-# Training a backbone takes many images. Somebody else has often done it already, for another task. Because edges, strokes and corners are useful in almost every picture, their backbone is a far better start than random numbers. That is **transfer learning**, and choosing whose backbone to take is the first step.
+# Training a backbone takes many images. Somebody else has often done it already, for another task. Because edges, strokes and corners are useful in almost every picture, their backbone can be a far better start than random numbers; we shall measure it. That is **transfer learning**, and choosing whose backbone to take is the first step.
 
 # %%
 from finetune_lib import backbones, freezing
@@ -129,13 +129,13 @@ plots.show(
 #
 # ## Step 3: fine-tune
 #
-# We train three networks of the very same shape on the very same images. Each time an image comes up it is turned, shifted, faded or inverted a little differently, so that no picture comes twice. This is called *augmentation*. One round through all training images is an *epoch*.
+# We train three networks of the very same shape on the very same images. Each time an image comes up it is turned, shifted, faded or inverted a little differently, so that no picture comes twice. This is called *augmentation*. One look at up to 32 images, after which the weights are adjusted, is a *step*; one round through all training images is an *epoch*.
 #
-# 1. **From scratch**: every weight starts as a random number. There is no transfer.
+# 1. **From scratch**: every weight of the backbone starts as a random number. There is no transfer.
 # 2. **Frozen**: the pretrained backbone stays as it is. Only a new head learns.
 # 3. **Fine-tuned**: we take the frozen network with its trained head, *unfreeze* layers of the backbone, and let them go on learning, more slowly.
 #
-# To be fair to the first, it takes as many steps as the other two stages together: it has further to go. (A large network for photos would need an hour on a machine without a GPU, so there it is left out.)
+# To be fair to the first, it takes as many steps as the other two stages together: it has further to go. (Without a GPU a large network for photos would keep you waiting, so there this one is left out.)
 #
 # **Guess now:** in which order will they finish, and how far apart? Write down three percentages.
 
