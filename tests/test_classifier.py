@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune_lib import backbones, classifier, data, environment
+from finetune_lib import backbones, classifier, data, environment, freezing
 
 SHARED_KERAS = pathlib.Path(__file__).parents[2] / "shared" / "keras"
 needs_imagenet = pytest.mark.skipif(
@@ -32,6 +32,22 @@ def test_a_classifier_is_one_flat_model_that_saves_and_loads_safely(
     images = random_image(backbone)
     assert np.array_equal(model.predict(images, verbose=0), loaded.predict(images, verbose=0))
     assert model.output.dtype == "float32" and model.output.shape == (None, 3)
+
+
+@pytest.mark.parametrize("backbone", backbones.ALL, ids=lambda backbone: backbone.name)
+def test_nothing_jumps_across_a_cut_point(backbone: backbones.Backbone) -> None:
+    assert backbone.fine_tune_from in backbone.cut_points and backbone.licence
+    model = classifier.build(backbone.name, ["cat", "dog"], weights=None)
+    model.get_layer("logits").set_weights([np.ones(model.get_layer("logits").kernel.shape), np.zeros(2)])
+    images = random_image(backbone)
+    whole = model.predict(images, verbose=0)
+    sizes = []
+    for name in backbone.cut_points:
+        prefix, suffix = freezing.split(freezing.unfreeze_from(model, name))
+        assert len(prefix.outputs) == 1, f"a skip connection crosses {name}"
+        assert np.array_equal(suffix.predict(prefix.predict(images, verbose=0), verbose=0), whole)
+        sizes.append(prefix.count_params())
+    assert sizes == sorted(set(sizes))  # from shallow to deep
 
 
 def test_mobilenet_sees_what_keras_own_preprocessing_gives() -> None:
