@@ -1,4 +1,4 @@
-"""Images in: load a data set by name, from arrays or a few photos; keep its parts apart (lesson 03)."""
+"""Images in: by name, from a folder, arrays or a few photos, in parts that share nothing (lesson 03)."""
 
 import dataclasses
 import io
@@ -8,14 +8,41 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import tensorflow as tf
 
-from finetune_lib import augmentation, digits, environment
+from finetune_lib import arrays, augmentation, catalog, digits, photos, splits
 
-FLOWERS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
+PHOTO_SIZE = (224, 224)
+KEPT_BYTES = 512 * 2**20
 LEAST_PHOTOS = 4
-KEPT_BYTES = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """Where images come from.
+
+    Attributes:
+        source: in words.
+        url: where they can be had, ``""`` if nowhere known.
+        licence: what one may do with them, ``""`` if unknown.
+        sha256: of all images with their classes, whatever their order and file names; ``""`` if unknown.
+    """
+
+    source: str
+    url: str = ""
+    licence: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        known = [
+            self.url,
+            self.licence and f"licence: {self.licence}",
+            self.sha256 and f"SHA-256 {self.sha256[:16]}...",
+        ]
+        return ", ".join([self.source, *filter(None, known)])
+
+
+ARRAYS = Provenance("arrays given by the caller")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +56,11 @@ class ImageDataset:
         class_names: label ``i`` is called ``class_names[i]``.
         sizes: the number of images of each part, keyed ``"train"``, ``"validation"``, ``"test"``.
         image_size: ``(height, width)`` in pixels.
-        provenance: where the images come from, and their licence.
+        provenance: where the images come from: URL, licence and hash, where known.
         augment: a change of an image that keeps its label and suits these images (see ``augmentation``).
-        groups: for each part that has them, int64 ``(size,)``: who or what made each image (a writer, a
+        groups: for each part that has them, ``(size,)``: who or what made each image (a writer, a
             patient, a camera). Images of one group are alike, so a group never stands in two parts.
+        notes: what was left out (copies, unreadable files), a sentence each; ``load`` prints them.
     """
 
     name: str
@@ -42,9 +70,10 @@ class ImageDataset:
     class_names: tuple[str, ...]
     sizes: dict[str, int]
     image_size: tuple[int, int]
-    provenance: str
+    provenance: Provenance
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {part}" for part, count in self.sizes.items())
@@ -52,179 +81,127 @@ class ImageDataset:
         return f"{self.name}: {len(self.class_names)} classes, {height}x{width} pixels, images: {counts}"
 
 
-def load(name: str, *, labels_per_class: int | None = None, seed: int = 0) -> ImageDataset:
-    """Load a data set by name.
+def load(
+    source: str | os.PathLike | tuple[np.ndarray, np.ndarray],
+    *,
+    labels_per_class: int | None = None,
+    seed: int = 0,
+    image_size: tuple[int, int] | None = None,
+    groups: Sequence | Callable[[pathlib.Path], str] | None = None,
+    class_names: Sequence[str] | None = None,
+    split_seed: int = 0,
+    skip_unreadable: bool = False,
+) -> ImageDataset:
+    """Load labelled images, and divide them into training, validation and test parts.
+
+    About 60% of each class train, 20% validate and 20% test, unless the source has parts of its own. Copies
+    of an image, and images of one group, never stand in two parts (see ``splits.split``). Photos are decoded
+    when they are asked for, so any number fits; what takes no more than 512 MB decoded is kept in memory.
 
     Args:
-        name: ``"digits"`` or ``"digits_wild"``, which come with scikit-learn and are split by writer (see
-            ``digits``), or the name of an image classification set in TensorFlow Datasets, for example
-            ``"tf_flowers"``, which is downloaded once; its photos are cut square and scaled to 224x224.
+        source: one of
+
+            - ``"digits"`` or ``"digits_wild"``, which come with scikit-learn and are split by writer;
+            - a folder that holds one folder of images for each class, or such folders under ``train``,
+              ``validation`` and ``test`` (missing ones are taken from ``train``);
+            - the name of an image classification set in TensorFlow Datasets, such as ``"tf_flowers"``, which
+              is downloaded the first time;
+            - arrays ``(images, labels)``: images uint8, or numbers 0..255, ``(count, height, width, 3)``, or
+              grey ``(count, height, width)``; labels ``(count,)``, whole numbers or names.
         labels_per_class: how many training images of each class to keep; None keeps all of them.
-        seed: which training images are kept. Validation and test images never change.
+        seed: which training images are kept. Validation and test images never change with it.
+        image_size: ``(height, width)`` to which photos are cut and scaled, by default 224x224. Digits and
+            arrays keep their size.
+        groups: who or what made each image: for arrays one entry an image; for a folder a function of a
+            file's path relative to it, such as ``lambda path: path.stem.split("_")[0]``.
+        class_names: for arrays with labels 0, 1, 2, ...: their names.
+        split_seed: another one divides the images otherwise.
+        skip_unreadable: leave out image files that cannot be read, and say how many, instead of raising.
 
     Raises:
-        ValueError: for an unknown name, or a class with fewer than ``labels_per_class`` training images.
-        OSError: if a set has to be downloaded and cannot be.
+        ValueError: for an unknown name; unreadable files; fewer than two classes; a class that would be
+            missing from a part, or has fewer than ``labels_per_class`` training images; arguments that do
+            not fit the source. The message says what to do.
+        OSError: if a folder does not exist, or a set has to be downloaded and cannot be.
     """
-    if name in ("digits", "digits_wild"):
-        images, labels, writers = digits.arrays(wild=name == "digits_wild")
-        rows = {part: np.flatnonzero(np.isin(writers, who)) for part, who in digits.WRITERS.items()}
-        if labels_per_class is not None:
-            rows["train"] = draw_per_class(labels, rows["train"], labels_per_class, seed)
-        return from_arrays(
-            name,
-            [str(digit) for digit in range(10)],
-            train=(images[rows["train"]], labels[rows["train"]]),
-            validation=(images[rows["validation"]], labels[rows["validation"]]),
-            test=(images[rows["test"]], labels[rows["test"]]),
-            provenance=digits.PROVENANCE,
-            augment=augmentation.drawings,
-            groups={part: writers[chosen] for part, chosen in rows.items()},
+    if isinstance(source, str) and source in ("digits", "digits_wild"):
+        _refuse(source, image_size=image_size, groups=groups, class_names=class_names)
+        return _load_digits(source, labels_per_class, seed)
+    augment = augmentation.photos
+    if isinstance(source, tuple):
+        _refuse("a pair of arrays", image_size=image_size)
+        if callable(groups):
+            raise ValueError("For arrays, groups is a sequence with one entry an image.")
+        found = arrays.in_arrays(*source, groups=groups, class_names=class_names)
+        image_size, provenance = tuple(source[0].shape[1:3]), ARRAYS
+    elif _is_folder(source):
+        _refuse("a folder", class_names=class_names)
+        if groups is not None and not callable(groups):
+            raise ValueError("For a folder, groups is a function of a file's path; see data.load.")
+        folder = pathlib.Path(source).expanduser().absolute()
+        image_size = image_size or PHOTO_SIZE
+        found = photos.in_folder(folder, image_size, group_of=groups, skip_unreadable=skip_unreadable)
+        provenance = Provenance(f"the folder {folder}")
+    else:
+        _refuse("a set of TensorFlow Datasets", groups=groups, class_names=class_names)
+        image_size = image_size or PHOTO_SIZE
+        found, info = catalog.in_catalog(str(source), image_size)
+        provenance = Provenance(
+            f"TensorFlow Datasets {info.full_name}",
+            url=info.homepage,
+            licence=getattr(info.redistribution_info, "license", "") or "",
         )
-    return load_tfds(name, labels_per_class=labels_per_class, seed=seed)
-
-
-def load_tfds(
-    name: str, *, labels_per_class: int | None, seed: int, image_size: tuple[int, int] = (224, 224)
-) -> ImageDataset:
-    """An image classification set of TensorFlow Datasets: 20% of each class to test, 20% to validate.
-
-    Arguments and errors: as ``load``.
-    """
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name)
-        builder.download_and_prepare()
-    except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"There is no data set called {name!r}: neither 'digits' nor 'digits_wild', nor one of "
-            "TensorFlow Datasets (https://www.tensorflow.org/datasets/catalog)."
-        ) from error
-    except Exception as error:
-        raise OSError(
-            f"{name} could not be downloaded and prepared ({type(error).__name__}: {error}). It needs a "
-            "network the first time. Without one, use 'digits_wild', which comes with the course."
-        ) from error
-    if not {"image", "label"} <= set(builder.info.features):
-        raise ValueError(
-            f"{name} has no images with one label each; its features are {builder.info.features}."
-        )
-    encoded = builder.as_dataset(split="all", decoders={"image": tfds.decode.SkipDecoding()})
-    labels = np.array([example["label"] for example in encoded.as_numpy_iterator()])
-    # A fixed seed: whatever is drawn for training, the validation and test images stay the same.
-    shuffled = np.random.default_rng(0).permutation(len(labels))
-    rows: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for label in np.unique(labels):
-        members = shuffled[labels[shuffled] == label]
-        fifth = len(members) // 5
-        rows["test"] += list(members[:fifth])
-        rows["validation"] += list(members[fifth : 2 * fifth])
-        rows["train"] += list(members[2 * fifth :])
-    chosen = {part: np.sort(members) for part, members in rows.items()}
+    rows, notes = splits.split(found, split_seed)
     if labels_per_class is not None:
-        chosen["train"] = draw_per_class(labels, chosen["train"], labels_per_class, seed)
-
-    def stream(part: str) -> tf.data.Dataset:
-        wanted = tf.constant(np.isin(np.arange(len(labels)), chosen[part]))
-
-        def decode(row: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            photo = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-            return square(photo, image_size), example["label"]
-
-        members = encoded.enumerate().filter(lambda row, example: wanted[row])
-        decoded = members.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        counted = decoded.apply(tf.data.experimental.assert_cardinality(len(chosen[part])))
-        # A small part is decoded once and kept; a large one is decoded anew each time, so memory stays small.
-        fits = len(chosen[part]) * image_size[0] * image_size[1] * 3 <= KEPT_BYTES
-        return counted.cache() if fits else counted
-
+        rows["train"] = splits.draw_per_class(found, rows["train"], labels_per_class, seed)
+    for note in (notes := [*found.notes, *notes]):
+        print(note)
+    sizes = {part: len(members) for part, members in rows.items()}
     return ImageDataset(
-        name=name,
-        train=stream("train"),
-        validation=stream("validation"),
-        test=stream("test"),
-        class_names=tuple(builder.info.features["label"].names),
-        sizes={part: len(members) for part, members in chosen.items()},
+        name=pathlib.Path(found.name).name,
+        **_kept({part: found.stream(members) for part, members in rows.items()}, sizes, image_size),
+        class_names=found.class_names,
+        sizes=sizes,
         image_size=image_size,
-        provenance=f"TensorFlow Datasets {builder.info.full_name}, {builder.info.homepage}",
-        augment=augmentation.photos,
+        provenance=dataclasses.replace(provenance, sha256=splits.fingerprint(found)),
+        augment=augment,
+        groups={} if found.groups is None else _by_part(found.groups, rows),
+        notes=tuple(notes),
     )
 
 
-def photos_available() -> bool:
-    """Whether the photos of tf_flowers are on this machine or can be downloaded."""
-    default = os.path.expanduser("~/tensorflow_datasets")  # noqa: PTH111 (Path.home raises without a home)
-    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default))
-    prepared = any(folder.glob("tf_flowers/*/dataset_info.json"))
-    return prepared or environment.can_reach(FLOWERS_URL)
-
-
-def square(photo: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Cut the largest centred square and scale it: ``(height, width, 3)`` to uint8 ``(*image_size, 3)``."""
-    height, width = tf.shape(photo)[0], tf.shape(photo)[1]
-    side = tf.minimum(height, width)
-    cut = tf.image.crop_to_bounding_box(photo, (height - side) // 2, (width - side) // 2, side, side)
-    return tf.cast(
-        tf.round(tf.clip_by_value(tf.image.resize(cut, image_size, antialias=True), 0, 255)), tf.uint8
-    )
-
-
-def from_photos(
-    photos: Mapping[str, Sequence[bytes]], *, image_size: tuple[int, int], seed: int = 0
-) -> ImageDataset:
+def from_photos(files: Mapping[str, Sequence[bytes]], *, image_size: tuple[int, int]) -> ImageDataset:
     """Make a data set of a learner's own pictures: a few of each thing, as encoded files.
 
     Args:
-        photos: for each class name the contents of its image files (JPEG, PNG, WebP ...), at least 4
-            different ones; a file given twice counts once. A fifth of each class (at least one) is kept
+        files: for each class name the contents of its image files (JPEG, PNG, WebP ...), at least 4
+            different ones; a file given twice counts once. About a fifth of each class, at least one, is kept
             for validation and as many for test.
         image_size: ``(height, width)`` that the backbone wants.
 
     Raises:
         ValueError: for fewer than two classes, fewer than 4 photos of a class, or a file that is no image.
     """
-    if len(photos) < 2:
-        raise ValueError(
-            f"It takes at least two things, with different names; photos came of {list(photos)}."
-        )
-    photos = {name: list(dict.fromkeys(files)) for name, files in photos.items()}
-    for name, files in photos.items():
-        if len(files) < LEAST_PHOTOS:
+    if len(files) < 2:
+        raise ValueError(f"It takes at least two things, with different names; photos came of {list(files)}.")
+    images, labels = [], []
+    for label, (name, contents) in enumerate(files.items()):
+        different = list(dict.fromkeys(contents))
+        if len(different) < LEAST_PHOTOS:
             raise ValueError(
-                f"{len(files)} different photos of {name!r} are too few; give at least {LEAST_PHOTOS}."
+                f"{len(different)} different photos of {name!r} are too few; give at least {LEAST_PHOTOS}."
             )
-    generator = np.random.default_rng(seed)
-    parts: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "validation": [], "test": []}
-    for label, (name, files) in enumerate(photos.items()):
-        decoded = []
-        for number, content in enumerate(files, start=1):
+        for content in different:
             try:
-                decoded.append(read_photo(content, image_size))
-            except (OSError, PIL.Image.DecompressionBombError) as error:
+                images.append(photos.read(content, image_size))
+            except OSError as error:
                 raise ValueError(
-                    f"Photo {number} of {name!r} is not an image that can be read. Save it as JPEG or PNG "
-                    "(phones may write HEIC), or leave it out."
+                    f"Photo {contents.index(content) + 1} of {name!r} cannot be read: {error}. Save it as "
+                    "JPEG or PNG, or leave it out."
                 ) from error
-        held_out = max(1, len(files) // 5)
-        for place, index in enumerate(generator.permutation(len(files))):
-            part = "test" if place < held_out else "validation" if place < 2 * held_out else "train"
-            parts[part].append((decoded[index], label))
-    for members in parts.values():
-        generator.shuffle(members)  # type: ignore[arg-type]
-    stacked = {
-        part: (np.stack([image for image, _ in members]), np.array([label for _, label in members]))
-        for part, members in parts.items()
-    }
-    return from_arrays(
-        "own_photos",
-        list(photos),
-        train=stacked["train"],
-        validation=stacked["validation"],
-        test=stacked["test"],
-        provenance="the learner's own photos",
-        augment=augmentation.photos,
-    )
+            labels.append(label)
+    own = load((np.stack(images), np.array(labels)), class_names=list(files))
+    return dataclasses.replace(own, name="own_photos", provenance=Provenance("the learner's own photos"))
 
 
 def example_photos(dataset: ImageDataset, class_names: Sequence[str], count: int) -> dict[str, list[bytes]]:
@@ -239,17 +216,6 @@ def example_photos(dataset: ImageDataset, class_names: Sequence[str], count: int
     return files
 
 
-def read_photo(content: bytes, image_size: tuple[int, int]) -> np.ndarray:
-    """Decode an image file, upright, as RGB, cut square and scaled: uint8 ``(*image_size, 3)``.
-
-    Raises:
-        OSError: if it is not an image (Pillow's ``UnidentifiedImageError``) or is cut short.
-    """
-    with PIL.Image.open(io.BytesIO(content)) as photo:
-        upright = PIL.ImageOps.exif_transpose(photo).convert("RGB")
-        return np.asarray(PIL.ImageOps.fit(upright, (image_size[1], image_size[0])))
-
-
 def from_arrays(
     name: str,
     class_names: Sequence[str],
@@ -257,7 +223,7 @@ def from_arrays(
     train: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
-    provenance: str = "arrays given by the caller",
+    provenance: Provenance = ARRAYS,
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = augmentation.photos,
     groups: dict[str, np.ndarray] | None = None,
 ) -> ImageDataset:
@@ -306,17 +272,44 @@ def from_arrays(
     )
 
 
-def draw_per_class(labels: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw ``count`` of ``rows`` for each class, without replacement; returns the chosen rows in file order.
+def _load_digits(name: str, labels_per_class: int | None, seed: int) -> ImageDataset:
+    images, labels, writers = digits.arrays(wild=name == "digits_wild")
+    rows = digits.split(labels, writers, labels_per_class, seed)
+    return from_arrays(
+        name,
+        [str(digit) for digit in range(10)],
+        train=(images[rows["train"]], labels[rows["train"]]),
+        validation=(images[rows["validation"]], labels[rows["validation"]]),
+        test=(images[rows["test"]], labels[rows["test"]]),
+        provenance=Provenance(digits.SOURCE, digits.URL, digits.LICENCE),
+        augment=augmentation.drawings,
+        groups={part: writers[chosen] for part, chosen in rows.items()},
+    )
 
-    Raises:
-        ValueError: if a class has fewer than ``count`` rows.
-    """
-    generator = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(labels[rows]):
-        candidates = rows[labels[rows] == label]
-        if len(candidates) < count:
-            raise ValueError(f"Class {label} has {len(candidates)} training images; {count} were asked for.")
-        chosen.append(generator.choice(candidates, count, replace=False))
-    return np.sort(np.concatenate(chosen))
+
+def _is_folder(source: str | os.PathLike) -> bool:
+    """A path, or a name that stands for a folder here or cannot be anything else."""
+    if not isinstance(source, str):
+        return True
+    return pathlib.Path(source).expanduser().exists() or source.startswith((".", "/", "~")) or "\\" in source
+
+
+def _by_part(groups: Sequence[str], rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {part: np.array([groups[row] for row in members]) for part, members in rows.items()}
+
+
+def _kept(
+    streams: dict[str, tf.data.Dataset], sizes: dict[str, int], image_size: tuple[int, int]
+) -> dict[str, tf.data.Dataset]:
+    """The parts that fit into memory are decoded once and kept, training first; the others each time anew."""
+    room, result = KEPT_BYTES, {}
+    for part in splits.PARTS:
+        room -= sizes[part] * image_size[0] * image_size[1] * 3
+        result[part] = streams[part].cache() if room >= 0 else streams[part]
+    return result
+
+
+def _refuse(source: str, **arguments: object) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"{name} does not go with {source}; leave it out.")

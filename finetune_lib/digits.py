@@ -8,10 +8,12 @@ import tensorflow as tf
 
 from finetune_lib import augmentation
 
-PROVENANCE = (
-    "Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, "
-    "CC BY 4.0, https://doi.org/10.24432/C50P49), the 1,797 test images that scikit-learn bundles"
+SOURCE = (
+    "Optical Recognition of Handwritten Digits (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository), "
+    "the 1,797 test images that scikit-learn bundles"
 )
+URL = "https://doi.org/10.24432/C50P49"
+LICENCE = "CC BY 4.0"
 # Which inferred writers serve which purpose (14 writers, numbered in file order).
 WRITERS = {"train": range(0, 5), "validation": range(5, 7), "test": range(7, 14)}
 
@@ -59,3 +61,26 @@ def infer_writers(labels: np.ndarray) -> np.ndarray:
     one_form = "(?:0?1?2?3?4?5?6?7?8?9?){3}0?95565098984177"
     starts = [match.start() for match in re.finditer(one_form, sequence)]
     return np.searchsorted(starts, np.arange(len(labels)), side="right") - 1
+
+
+def split(
+    labels: np.ndarray, writers: np.ndarray, labels_per_class: int | None, seed: int
+) -> dict[str, np.ndarray]:
+    """Each part's rows, by writer; of the training rows ``labels_per_class`` of each class, drawn by seed.
+
+    Raises:
+        ValueError: if a class has fewer training rows.
+    """
+    rows = {part: np.flatnonzero(np.isin(writers, who)) for part, who in WRITERS.items()}
+    if labels_per_class is None:
+        return rows
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for label in range(10):
+        candidates = rows["train"][labels[rows["train"]] == label]
+        if not 1 <= labels_per_class <= len(candidates):
+            raise ValueError(
+                f"Class {label} has {len(candidates)} training images; {labels_per_class} were asked for."
+            )
+        chosen.append(generator.choice(candidates, labels_per_class, replace=False))
+    return rows | {"train": np.sort(np.concatenate(chosen))}

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from finetune_lib import data
+from finetune_lib import data, photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def evaluate(model: keras.Model, dataset: data.ImageDataset, part: str = "test")
 
 
 def classify(
-    model: keras.Model, photos: Sequence[bytes], class_names: Sequence[str]
+    model: keras.Model, files: Sequence[bytes], class_names: Sequence[str]
 ) -> list[tuple[str, float]]:
     """What a classifier says of image files: for each the most probable class and its probability, 0 to 1.
 
@@ -86,7 +86,7 @@ def classify(
         OSError: for a file that is no image.
     """
     height, width = model.input_shape[1:3]
-    images = np.stack([data.read_photo(photo, (height, width)) for photo in photos])
+    images = np.stack([photos.read(content, (height, width)) for content in files])
     answers = to_probabilities(model, model.predict(images.astype("float32"), verbose=0))
     return [(class_names[answer.argmax()], float(answer.max())) for answer in answers]
 

@@ -1,0 +1,256 @@
+"""Image files: read one upright and in colour, look through many, find them in folders (lesson 03)."""
+
+import hashlib
+import io
+import multiprocessing.pool
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import tensorflow as tf
+import tqdm
+
+from finetune_lib import splits
+
+# What a photo's file name ends in. HEIC is named, and then refused, rather than overlooked.
+ENDINGS = {
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jfif",
+    ".jp2",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pgm",
+}
+ENDINGS |= {".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+LISTED = 100  # how many unreadable files an error lists
+
+
+def read(content: bytes, image_size: tuple[int, int]) -> np.ndarray:
+    """Decode an image file: upright, as RGB, the largest centred cut of the wanted shape, scaled.
+
+    Grey, palette, CMYK and transparent images are turned into RGB as Pillow does it; of 16 bits a pixel the
+    upper 8 are kept; of a moving picture the first frame.
+
+    Args:
+        image_size: ``(height, width)``.
+
+    Returns:
+        uint8 ``(*image_size, 3)``, 0..255.
+
+    Raises:
+        OSError: if it is no image, is cut short, or is unreasonably large; the message says which.
+    """
+    if not content:
+        raise OSError("the file is empty")
+    height, width = image_size
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as photo, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata, which does not concern the pixels
+            # A JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster.
+            photo.draft(photo.mode, (2 * max(image_size), 2 * max(image_size)))
+            upright = PIL.ImageOps.exif_transpose(photo)
+            if upright.mode.startswith("I;16"):
+                upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype("uint8"))
+            elif upright.mode in ("I", "F"):
+                raise OSError("its pixels have 32 bits, of unknown range; save it with 8 bits a colour")
+            return np.asarray(PIL.ImageOps.fit(upright.convert("RGB"), (width, height)))
+    except PIL.UnidentifiedImageError:
+        if content[4:8] == b"ftyp":
+            raise OSError("it is HEIC or a video, which Pillow cannot read; save it as JPEG") from None
+        raise OSError("it is not an image that Pillow can read") from None
+    except Exception as error:  # damaged files make Pillow's decoders raise almost anything
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def in_folder(
+    folder: pathlib.Path,
+    image_size: tuple[int, int],
+    *,
+    group_of: Callable[[pathlib.Path], str] | None = None,
+    skip_unreadable: bool = False,
+) -> splits.Collection:
+    """The images of a folder that holds one folder for each class, or such folders under train, test ...
+
+    Every file is read and decoded once, to find copies and damage now rather than in the middle of training.
+
+    Args:
+        folder: ``folder/CLASS/...`` or ``folder/PART/CLASS/...``, where PART is train, validation or test (or
+            training, valid, val, testing). Inside a class folder images may stand in folders of any depth.
+        group_of: for a file's path, relative to ``folder``, who or what made the image.
+        skip_unreadable: leave out files that cannot be read, and say how many, instead of raising.
+
+    Raises:
+        ValueError: if there are no images, only one class, an empty class, or unreadable files.
+        OSError: if the folder does not exist or cannot be read.
+    """
+    if not folder.is_dir():
+        reason = "is a file; unpack it first" if folder.exists() else "does not exist"
+        raise NotADirectoryError(f"{folder} {reason}. Give a folder that holds one folder for each class.")
+    part_folders = {
+        place: PART_NAMES[place.name.lower()]
+        for place in _folders(folder)
+        if place.name.lower() in PART_NAMES
+    }
+    if set(part_folders) != set(_folders(folder)) or "train" not in part_folders.values():
+        part_folders = {folder: ""}
+    paths: list[pathlib.Path] = []
+    parts: list[str] = []
+    names: list[str] = []
+    strangers: list[pathlib.Path] = []
+    for place, part in part_folders.items():
+        for class_folder in _folders(place):
+            inside = [
+                path for path in sorted(class_folder.rglob("*")) if path.is_file() and not _hidden(path)
+            ]
+            found = [path for path in inside if path.suffix.lower() in ENDINGS]
+            if not found:
+                raise ValueError(_empty_class(class_folder, inside))
+            strangers += sorted(set(inside) - set(found))
+            paths += found
+            parts += [part] * len(found)
+            names += [class_folder.name] * len(found)
+    loose = [path for place in part_folders for path in place.iterdir() if path.suffix.lower() in ENDINGS]
+    class_names = sorted(set(names))
+    if len(class_names) < 2:
+        raise ValueError(_too_few_classes(folder, class_names, loose))
+    digests, problems = look_through(paths, image_size)
+    if problems and not skip_unreadable:
+        raise ValueError(_unreadable(problems))
+    good = [row for row, digest in enumerate(digests) if digest]
+    notes = []
+    if problems:
+        first = next(iter(problems))
+        notes.append(f"{len(problems)} unreadable files were left out, such as {first} ({problems[first]}).")
+    if left_out := strangers + loose:
+        notes.append(
+            f"{len(left_out)} files were left out that are not named like an image or stand outside the "
+            f"class folders, such as {left_out[0]}."
+        )
+    files = [str(paths[row]) for row in good]
+    labels = np.array([class_names.index(names[row]) for row in good], "int64")
+    return splits.Collection(
+        name=str(folder),
+        class_names=tuple(class_names),
+        labels=labels,
+        digests=[digests[row] for row in good],
+        places=[os.path.relpath(file, folder) for file in files],
+        parts=np.array([parts[row] for row in good]),
+        groups=[str(group_of(paths[row].relative_to(folder))) for row in good] if group_of else None,
+        stream=lambda rows: stream_files([files[row] for row in rows], labels[rows], image_size),
+        notes=tuple(notes),
+    )
+
+
+def look_through(
+    paths: Sequence[pathlib.Path], image_size: tuple[int, int]
+) -> tuple[list[str], dict[pathlib.Path, str]]:
+    """Read and decode every file once, several at a time.
+
+    Returns:
+        For each file the SHA-256 of its content, ``""`` if it cannot be read; and for each of those why.
+    """
+
+    def look(path: pathlib.Path) -> tuple[str, str]:
+        try:
+            content = path.read_bytes()
+            read(content, image_size)
+        except OSError as error:
+            return "", error.strerror or str(error)
+        return hashlib.sha256(content).hexdigest(), ""
+
+    # Threads suffice: Pillow decodes outside Python's lock.
+    with multiprocessing.pool.ThreadPool() as pool:
+        looked = list(progress(pool.imap(look, paths, chunksize=8), "reading images", len(paths)))
+    problems = {path: reason for path, (digest, reason) in zip(paths, looked, strict=True) if not digest}
+    return [digest for digest, _ in looked], problems
+
+
+def stream_files(files: Sequence[str], labels: np.ndarray, image_size: tuple[int, int]) -> tf.data.Dataset:
+    """``(image, label)`` of each file in order, decoded when it is asked for, a few ahead."""
+
+    def read_file(path: bytes) -> np.ndarray:
+        try:
+            return read(pathlib.Path(os.fsdecode(path)).read_bytes(), image_size)
+        except OSError as error:
+            raise OSError(f"{os.fsdecode(path)} was readable before and is not now: {error}") from error
+
+    paths = tf.constant([os.fsencode(file) for file in files], tf.string)
+    pairs = tf.data.Dataset.from_tensor_slices((paths, labels))
+    return pairs.map(
+        lambda path, label: (decoded(read_file, path, image_size), label), num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def decoded(
+    function: Callable[[bytes], np.ndarray], content: tf.Tensor, image_size: tuple[int, int]
+) -> tf.Tensor:
+    """A Python function from bytes to uint8 ``(*image_size, 3)`` as a step of a ``tf.data`` stream."""
+    image = tf.numpy_function(function, [content], tf.uint8, stateful=False)
+    return tf.ensure_shape(image, (*image_size, 3))
+
+
+def progress(items: Iterable, description: str, total: int) -> tqdm.tqdm:
+    """A progress bar on the standard error stream, which appears only where it takes over two seconds."""
+    return tqdm.tqdm(items, description, total, delay=2, unit=" images")
+
+
+def _folders(place: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and not _hidden(path))
+
+
+def _hidden(path: pathlib.Path) -> bool:
+    # What Finder and Explorer leave behind, also inside of zip files.
+    return path.name.startswith((".", "__MACOSX")) or path.name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def _empty_class(class_folder: pathlib.Path, files: Sequence[pathlib.Path]) -> str:
+    others = f", only {files[0].name} and the like" if files else ""
+    return (
+        f"The class folder {class_folder} holds no images{others}. Put images into it "
+        f"({', '.join(sorted(ENDINGS - {'.heic', '.heif'}))}), or remove the folder."
+    )
+
+
+def _too_few_classes(folder: pathlib.Path, class_names: Sequence[str], loose: Sequence[pathlib.Path]) -> str:
+    wanted = (
+        f"Make one folder for each class: {folder / 'cat'}, {folder / 'dog'}, ..., and put the images there."
+    )
+    if class_names:
+        inside = next(place for place in folder.rglob(class_names[0]) if place.is_dir())
+        hint = f" If the classes are the folders inside it, give {inside}." if _folders(inside) else ""
+        return f"{folder} holds a single class, {class_names[0]!r}; it takes at least two.{hint} {wanted}"
+    if loose:
+        return f"{folder} holds {len(loose)} images, but no class folders. {wanted}"
+    return f"{folder} holds no images. {wanted}"
+
+
+def _unreadable(problems: dict[pathlib.Path, str]) -> str:
+    lines = [f"  {path}: {reason}" for path, reason in problems.items()]
+    more = [f"  ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "\n".join(
+        [
+            f"{len(lines)} image files cannot be read:",
+            *lines[:LISTED],
+            *more,
+            "Mend or remove them, or leave them out with skip_unreadable=True.",
+        ]
+    )
