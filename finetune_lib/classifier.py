@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from finetune_lib import backbones, data, environment
+from finetune_lib import backbones, catalog, environment
 
 
 def build(
@@ -82,7 +82,7 @@ def choose(data_name: str = "auto", backbone_name: str = "auto") -> tuple[str, s
         nothing_asked = data_name == backbone_name == "auto"
         if wants_photos:
             default, reason = ("tf_flowers", "MobileNetV2"), "these two go together"
-        elif nothing_asked and data.photos_available() and backbones.photo_weights_available():
+        elif nothing_asked and catalog.flowers_available() and backbones.photo_weights_available():
             default, reason = ("tf_flowers", "MobileNetV2"), "photos and ImageNet weights can be had here"
         else:
             default, reason = ("digits_wild", "GlyphNet"), "they come with the course and need no download"
