@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune_lib import backbones, classifier, data, environment, freezing
+from finetune_lib import backbones, catalog, classifier, environment, freezing
 
 SHARED_KERAS = pathlib.Path(__file__).parents[2] / "shared" / "keras"
 needs_imagenet = pytest.mark.skipif(
@@ -126,9 +126,9 @@ def test_auto_is_the_embedded_pair_under_test_and_photos_where_they_can_be_had(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     assert classifier.choose() == embedded
     (tmp_path / "data" / "tf_flowers" / "3.0.1").mkdir(parents=True)
-    assert not data.photos_available()  # a download that was broken off
+    assert not catalog.flowers_available()  # a download that was broken off
     (tmp_path / "data" / "tf_flowers" / "3.0.1" / "dataset_info.json").touch()
-    assert not backbones.photo_weights_available() and data.photos_available()
+    assert not backbones.photo_weights_available() and catalog.flowers_available()
     if SHARED_KERAS.exists():
         shutil.copytree(SHARED_KERAS, tmp_path / "keras")
         assert classifier.choose() == photos
