@@ -1,12 +1,13 @@
-"""The main job: fine-tune a pretrained network on a few labelled images, and show what that gained.
+"""Fine-tune a pretrained network on a few labelled images, and show what that gained.
 
-On the embedded default: GlyphNet, pretrained on printed glyphs, learns handwritten digits seen under wild
-conditions from five examples of each. Takes about a minute on two processor cores.
+Without options: GlyphNet, pretrained on printed glyphs, learns handwritten digits seen under wild conditions
+from five examples of each. It needs no network, and about a minute on two processor cores.
 """
 
 import argparse
 import contextlib
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -14,44 +15,104 @@ from collections.abc import Iterator
 
 from finetune_lib import environment
 
+EMBEDDED = ("digits_wild", "digits")
+EXAMPLES = """your own images:
+  Put them into one folder for each class, then name the folder that holds those folders:
+
+    pets/
+      cat/   tom.jpg  felix.png  ...
+      dog/   rex.jpg  ...
+
+    python -m finetune_lib --data pets
+
+  Ten images of each class will do for a first try. A fifth of them is kept for validation and a fifth for the
+  test. If you have pets/train, pets/validation and pets/test with class folders inside, those are used.
+
+a public data set, downloaded the first time:
+    python -m finetune_lib --data tf_flowers --labels-per-class 20
+
+a larger network (a GPU is advisable):
+    python -m finetune_lib --data pets --backbone VGG16
+
+what comes out:
+  A folder with the trained model, its class names, the figures, and report.md, which explains them.
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit code: 0, 1 for an error that was explained, 130 after Ctrl-C."""
     options = parse(arguments)
     try:
         with run_folder(options.output) as folder:
-            run(folder, options.seed)
+            run(folder, options)
     except KeyboardInterrupt:
         print("\nStopped. Nothing was kept.", file=sys.stderr)
         return 130
-    except (OSError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line, and fill in what depends on other options."""
     parser = argparse.ArgumentParser(
         prog="python -m finetune_lib",
         description=__doc__,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
+        "--data",
+        metavar="FOLDER|NAME",
+        default=EMBEDDED[0],
+        help="a folder with one folder of images for each class; the name of an image classification set in "
+        "TensorFlow Datasets; or digits_wild, digits, which come with the course (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="the pretrained network: GlyphNet, which comes with the course; or, downloaded the first time, "
+        "MobileNetV2, EfficientNetV2B0, ResNet50, ConvNeXtTiny, VGG16, VGG19, roughly from fast to slow "
+        "(default: GlyphNet for the digits, MobileNetV2 for everything else)",
+    )
+    parser.add_argument(
+        "--labels-per-class",
+        metavar="COUNT",
+        type=int,
+        help="how many training images of each class to learn from (default: 5 for the digits, else all)",
+    )
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out damaged image files and say how many, instead of stopping with a list of them",
+    )
+    parser.add_argument(
         "--output",
+        metavar="FOLDER",
         type=pathlib.Path,
-        default=pathlib.Path("runs") / "digits_wild_GlyphNet",
-        help="folder for the results (default: %(default)s); one that exists is kept, and a number added",
+        help="where the results go; a folder that exists is kept, and a number added (default: a folder in "
+        "runs, named after the data and the network)",
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=0,
-        help="another seed draws other training images and other random numbers",
+        help="another seed draws other training images and other random numbers (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     if not 0 <= options.seed < 2**31:
         parser.error("--seed must be 0 or more, and less than 2147483648")
+    if options.labels_per_class is not None and options.labels_per_class < 1:
+        parser.error("--labels-per-class must be 1 or more")
+    embedded = options.data in EMBEDDED
+    options.backbone = options.backbone or ("GlyphNet" if embedded else "MobileNetV2")
+    if embedded and options.labels_per_class is None:
+        options.labels_per_class = 5
+    if options.output is None:
+        place = pathlib.Path(options.data).expanduser()
+        data_name = re.sub(r"\W+", "_", place.resolve().name if place.is_dir() else options.data)
+        options.output = pathlib.Path("runs") / f"{data_name}_{options.backbone}"
     return options
 
 
@@ -83,18 +144,31 @@ def run_folder(wanted: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def run(folder: pathlib.Path, seed: int) -> None:
-    """Train the three answers, measure them on the test images once, and write everything into ``folder``."""
+def run(folder: pathlib.Path, options: argparse.Namespace) -> None:
+    """Train the answers, measure them on the test images once, and write everything into ``folder``."""
     environment.log_errors_only()
-    from finetune_lib import backbones, comparison, data, evaluation, results
+    from finetune_lib import backbones, classifier, comparison, data, evaluation, results
 
-    dataset = data.load("digits_wild", labels_per_class=5, seed=seed)
-    print(f"Data: {dataset}\nBackbone: GlyphNet, pretrained on printed glyphs\n")
-    scratch = comparison.from_scratch(dataset, "GlyphNet", seed=seed)
-    frozen = comparison.frozen(dataset, "GlyphNet", seed=seed)
-    boundary = backbones.get("GlyphNet").fine_tune_from
-    tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=boundary, seed=seed)
-    answers = [scratch, frozen, tuned]
+    backbone = backbones.get(options.backbone)
+    # Weights that cannot be had are better told now than after reading thousands of images.
+    classifier.build(backbone.name, ("one", "another"))
+    photo_size = None if options.data in EMBEDDED else backbone.image_size
+    dataset = data.load(
+        options.data,
+        labels_per_class=options.labels_per_class,
+        seed=options.seed,
+        image_size=photo_size,
+        skip_unreadable=options.skip_unreadable,
+    )
+    print(f"Data: {dataset}\nBackbone: {backbone.name}, pretrained ({backbone.weights[0]})\n")
+    answers = []
+    if backbone.name == "GlyphNet" or environment.gpu_names():
+        answers.append(comparison.from_scratch(dataset, backbone.name, seed=options.seed))
+    else:
+        print(f"{backbone.name} from scratch is left out: without a GPU it would take hours.")
+    frozen = comparison.frozen(dataset, backbone.name, seed=options.seed)
+    tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=backbone.fine_tune_from, seed=options.seed)
+    answers += [frozen, tuned]
     evaluations = [evaluation.evaluate(answer.model, dataset) for answer in answers]
     print("\n" + results.table(answers, evaluations))
     results.write(folder, dataset, answers, evaluations)

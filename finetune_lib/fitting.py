@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -67,6 +67,7 @@ def fit(
     optimizer: keras.optimizers.Optimizer | None = None,
     batch_size: int = 32,
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    class_weights: Mapping[int, float] | None = None,
     seed: int = 0,
     callbacks: Iterable[keras.callbacks.Callback] = (),
     label: str = "training",
@@ -98,6 +99,8 @@ def fit(
         batch_size: images per step; the last batch of an epoch may be smaller.
         augment: ``(image, seed) -> image`` for training images: float32 ``(height, width, 3)`` 0..255, seed
             int32 ``(2,)``; ``augmentation.drawings``, ``tf.image.stateless_random_flip_left_right``, ...
+        class_weights: how much each class counts in the training loss, for labels 0, 1, 2, ...; for example
+            from ``sklearn.utils.class_weight.compute_class_weight``. None: every image counts the same.
         seed: 0 to 2**31 - 1.
         callbacks: Keras callbacks. What they save is the model, not the pair that is trained.
         label: the stage's name, for the progress bar and the report.
@@ -105,7 +108,7 @@ def fit(
 
     Raises:
         TypeError: if the model is not functional, or not built.
-        ValueError: if nothing is trainable, a part is empty, or labels, classes and head do not match.
+        ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not match.
         FloatingPointError: if a loss is NaN or infinite. The weights are then as before; the message names
             likely causes.
         RuntimeError: if weights moved that are frozen.
@@ -119,6 +122,11 @@ def fit(
             "freezing.unfreeze_from(model, name) to train more."
         )
     _require_labels(model, dataset)
+    if class_weights is not None and set(class_weights) != set(range(len(dataset.class_names))):
+        raise ValueError(
+            f"class_weights has the labels {sorted(class_weights)}; it takes one weight for each of "
+            f"0 to {len(dataset.class_names) - 1}."
+        )
     loss, metric, loss_name = _choose_loss(model, len(dataset.train.element_spec[1].shape) == 1)
     steps = math.ceil(dataset.sizes["train"] / batch_size)
     if optimizer is None:
@@ -145,6 +153,7 @@ def fit(
                 shuffle=False,  # the stream is shuffled already
                 validation_data=validation,
                 validation_freq=validated,
+                class_weight=None if class_weights is None else dict(class_weights),
                 callbacks=[_Watch(bar, label, epochs), *callbacks],
                 verbose=0,
             )
@@ -160,7 +169,7 @@ def fit(
         seconds=time.perf_counter() - started,
         trained_parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         total_parameters=model.count_params(),
-        loss=loss_name,
+        loss=loss_name + ("" if class_weights is None else ", weighted by class"),
         moved=_verify(model, before, learning),
         boundary=freezing.boundary(model),
     )

@@ -12,6 +12,7 @@ from finetune_lib import evaluation, fitting
 
 # Okabe and Ito's palette: told apart with every common kind of colour blindness.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
+MOST_COUNTS = 30  # with more classes than this a confusion matrix shows shades only
 
 
 def show(figure: matplotlib.figure.Figure, alternative_text: str) -> None:
@@ -106,18 +107,20 @@ def confusion_matrix(result: evaluation.Evaluation) -> matplotlib.figure.Figure:
     counts = sklearn.metrics.confusion_matrix(
         result.labels, result.predictions, labels=range(len(result.class_names))
     )
-    size = 2.5 + 0.4 * len(counts)
+    size = min(2.5 + 0.4 * len(counts), 16)
     figure = matplotlib.figure.Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        if count:
+        if count and len(counts) <= MOST_COUNTS:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
     axes.set(xlabel="predicted", ylabel="true", title=f"{result.part}: {result.accuracy:.1%} right")
-    axes.set_xticks(range(len(counts)), result.class_names, rotation=0 if len(counts) <= 10 else 90)
-    axes.set_yticks(range(len(counts)), result.class_names)
+    letters = 10 if len(counts) <= MOST_COUNTS else 900 / 2.5 / len(counts)
+    upright = max(map(len, result.class_names)) > 3
+    axes.set_xticks(range(len(counts)), result.class_names, rotation=90 if upright else 0, fontsize=letters)
+    axes.set_yticks(range(len(counts)), result.class_names, fontsize=letters)
     return figure
 
 

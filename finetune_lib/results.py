@@ -81,14 +81,19 @@ The interval speaks of new images from the same sources (Wilson, 95%). The test 
 ## Use the model
 
 ```python
-import keras
-# From raw RGB 0..255, float32 (batch, {height}, {width}, 3), to one logit a class.
+import keras, numpy, PIL.Image, PIL.ImageOps
+
 model = keras.saving.load_model("model.keras")
 labels = open("labels.txt", encoding="utf-8").read().splitlines()
-print(labels[model.predict(images).argmax(axis=-1)[0]])
+photo = PIL.ImageOps.exif_transpose(PIL.Image.open("photo.jpg")).convert("RGB")
+image = numpy.asarray(PIL.ImageOps.fit(photo, ({width}, {height})), "float32")  # raw RGB, 0 to 255
+logits = model.predict(image[None])[0]  # one for each class; the largest wins
+print(labels[logits.argmax()])
 ```
 
-Data: {dataset.provenance}.
+## The data
+
+{chr(10).join([f"{dataset.provenance}.", *dataset.notes])}
 
 Made with {", ".join(f"{name} {version}" for name, version in environment.versions().items())}.
 """
