@@ -1,8 +1,9 @@
 """Three answers to one task: trained from scratch, frozen features, fine-tuned (lessons 00 and 01).
 
 GlyphNet's recipes were chosen on validation images of the wild digits, five labels a class;
-``tests/benchmarks/digits_transfer.py`` holds the search and measures the answers over many draws. MobileNetV2's
-were chosen on validation photos of tf_flowers, a hundred labels a class. They are starting points for other data.
+``tests/benchmarks/digits_transfer.py`` holds the search and measures the answers over many draws.
+MobileNetV2's were chosen on validation photos of tf_flowers, a hundred labels a class. They are starting
+points for other data.
 """
 
 import dataclasses

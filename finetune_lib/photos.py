@@ -139,11 +139,13 @@ def in_folder(
     notes = []
     if problems:
         first = next(iter(problems))
-        notes.append(f"{len(problems)} unreadable files were left out, such as {first} ({problems[first]}).")
+        notes.append(
+            f"{len(problems)} unreadable files were left out, such as {first.relative_to(folder)} ({problems[first]})."
+        )
     if left_out := strangers + loose:
         notes.append(
             f"{len(left_out)} files were left out that are not named like an image or stand outside the "
-            f"class folders, such as {left_out[0]}."
+            f"class folders, such as {left_out[0].relative_to(folder)}."
         )
     files = [str(paths[row]) for row in good]
     labels = np.array([class_names.index(names[row]) for row in good], "int64")

@@ -136,3 +136,29 @@ def confusion_table(result: evaluation.Evaluation, most: int = 5) -> str:
         [names[i], names[j], f"{mistakes[i, j]} of {counts[i].sum()}"] for i, j in places if mistakes[i, j]
     ]
     return table(["true", "predicted", "times"], rows)
+
+
+def bars(
+    names: Sequence[str], series: dict[str, Sequence[float]], axis_label: str
+) -> matplotlib.figure.Figure:
+    """Horizontal bars, for each name one of each series, the first name on top, every bar with its value."""
+    figure = matplotlib.figure.Figure(
+        figsize=(8, 0.8 + 0.28 * len(names) * len(series)), layout="constrained"
+    )
+    axes = figure.subplots()
+    for place, (label, values) in enumerate(series.items()):
+        rows = np.arange(len(names)) + (place - (len(series) - 1) / 2) * 0.8 / len(series)
+        drawn = axes.barh(rows, values, 0.8 / len(series), color=(BLUE, VERMILION, GREY)[place], label=label)
+        axes.bar_label(
+            drawn,
+            [f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in values],
+            padding=3,
+            fontsize=9,
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel(axis_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
+    return figure

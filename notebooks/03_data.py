@@ -1,0 +1,714 @@
+# %% [markdown]
+# # Data: nothing lost, nothing leaked, nothing waiting
+#
+# In this notebook, we load images in three ways, split them so that the result can be believed, prepare them as the network was taught to see, and feed them as fast as it can eat.
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/03_data.ipynb)
+#
+# **Time:** about 45 minutes to read and try: the code runs for 1 to 2 minutes on a CPU with two cores, an estimated 1 minute on a T4.
+#
+# ## Learning objectives
+#
+# After this notebook, you will be able to
+#
+# - load labelled images by **name**, from a **folder** and from **arrays**, and know what happened to every file;
+# - find **leakage** and **duplicates**, and say how much better than the truth they make a result look;
+# - give a pretrained network the pixels it was **pretrained on**, and notice when it does not get them;
+# - choose **augmentation** that keeps the label, and weigh **rare classes** so that they are not ignored;
+# - measure which step of the **input pipeline** the network waits for.
+#
+# Of all that can go wrong in fine-tuning, most goes wrong here, and almost all of it in silence: training runs, the loss falls, the number at the end is a wrong one. So in this lesson we break things on purpose, and measure what each mistake costs.
+
+# %% tags=["nbval-ignore-output"]
+# On Colab: install the course's library, change nothing that is preinstalled. Everywhere: say what runs here.
+import importlib.metadata
+import sys
+
+VERSION = "0.1.0"
+PACKAGE = f"finetune-lib @ git+https://github.com/OWNER-PLACEHOLDER/finetune-course@v{VERSION}"
+installed = [package.version for package in importlib.metadata.distributions(name="finetune-lib")]
+if "google.colab" in sys.modules and VERSION not in installed:
+    print("Installing, about half a minute ...")
+    # %pip list --format=freeze --exclude finetune-lib --exclude tensorflow-metadata > /tmp/constraints.txt
+    # %pip install -q -c /tmp/constraints.txt "{PACKAGE}"
+
+from finetune_lib import environment
+
+environment.report()
+
+# %% [markdown]
+# The lesson measures on handwritten digits, because for them we know something rare and precious: *who made each image*. Where a section can use other data and another network, it takes what this form says (`auto`: photos of flowers with MobileNetV2 if they can be had here, otherwise digits with GlyphNet).
+
+# %%
+# @title Which data and which network for sections 1, 4 and 5? { display-mode: "form" }
+data_name = (
+    "auto"  # @param ["auto", "digits_wild", "digits", "tf_flowers", "cats_vs_dogs"] {allow-input: true}
+)
+backbone_name = "auto"  # @param ["auto", "GlyphNet", "MobileNetV2", "EfficientNetV2B0", "VGG16"]
+
+from finetune_lib import backbones, classifier, data
+
+data_name, backbone_name = classifier.choose(data_name, backbone_name)
+
+# %% [markdown]
+# ## 1. Three ways to load
+#
+# **By name.** One word gives three parts, a size, the class names, and where it all comes from. Read the last line: a data set without a source and a licence is a rumour.
+
+# %%
+dataset = data.load(data_name, labels_per_class=20)
+print(dataset)
+print("classes:", ", ".join(dataset.class_names))
+print("from:", dataset.provenance)
+
+# %% [markdown]
+# The parts are `tf.data` streams of `(image, label)`. Nothing is decoded before somebody asks, so a set of 20,000 photos needs no more memory than a set of 200. Pixels are **raw RGB, 0 to 255**; remember that for section 4.
+
+# %%
+image, label = next(iter(dataset.train))
+print("image:", image.shape, image.dtype.name, "from", image.numpy().min(), "to", image.numpy().max())
+print("label:", int(label), "which means", dataset.class_names[label])
+
+# %% [markdown]
+# **From a folder.** Your own photos will come as files, in one folder for each class. Real folders are messy: scans, logos, pictures made for print, photos from a phone held sideways. We draw one picture and save it in six ways that are all common.
+
+# %%
+import pathlib
+import tempfile
+
+import numpy as np
+import PIL.Image
+
+from finetune_lib import digits
+
+scans, scan_labels, writers = digits.arrays(wild=False)
+four = [scans[scan_labels == digit][0] for digit in (1, 2, 3, 4)]
+ink = np.vstack([np.hstack(four[:2]), np.hstack(four[2:])])
+colours = ink * [1.0, 0.8, 0.3] + (255 - ink) * [0.1, 0.25, 0.5]  # yellow ink on blue paper
+picture = PIL.Image.fromarray(colours.astype("uint8"))
+
+folder = pathlib.Path(tempfile.mkdtemp()) / "mess"
+(folder / "paper").mkdir(parents=True)
+
+# %%
+sideways = PIL.Image.Exif()
+sideways[0x0112] = 6  # "turn me by 90 degrees to see me upright": what a phone writes
+see_through = picture.convert("RGBA")
+see_through.putalpha(200)
+deep = PIL.Image.fromarray(np.asarray(picture.convert("L")).astype("uint16") * 257)
+
+paper = folder / "paper"
+picture.convert("L").save(paper / "grey.png")
+picture.convert("P", palette=PIL.Image.Palette.ADAPTIVE).save(paper / "palette.gif")
+see_through.save(paper / "clear.png")
+picture.convert("CMYK").save(paper / "print.jpg", quality=95)
+picture.rotate(90).save(paper / "phone.jpg", exif=sideways, quality=95)
+deep.save(paper / "16_bit.png")
+
+# %% [markdown]
+# **Guess:** if you open these six files and turn each into an array, how many different shapes will you get? A network wants one.
+
+# %%
+from finetune_lib import photos, plots
+
+files = sorted(paper.iterdir())
+naive = [np.asarray(PIL.Image.open(file)) for file in files]
+ours = [photos.read(file.read_bytes(), (64, 64)) for file in files]
+rows = [
+    [file.name, PIL.Image.open(file).mode, str(raw.shape), str(raw.max()), str(clean.shape), str(clean.max())]
+    for file, raw, clean in zip(files, naive, ours, strict=True)
+]
+print(plots.table(["file", "mode", "as it is", "largest", "loaded", "largest"], rows))
+
+# %% [markdown]
+# Three kinds of shape, and three traps that a shape does not show. The palette file holds *numbers of colours*, not colours. The 16-bit file goes up to 65,535, and a careless conversion would cut all of that off at 255, to pure white. The phone's photo has the right shape and lies on its side. In the upper row is what the pixels say without care, in the lower row what the course's library makes of the files: everything upright, in colour, 0 to 255.
+
+# %%
+shown = [np.resize(raw.astype("float32"), (64, 64)) if raw.ndim == 2 else raw[..., :3] for raw in naive]
+shown = [np.repeat(raw[..., None], 3, axis=-1) if raw.ndim == 2 else raw for raw in shown]
+names = [file.name for file in files]
+plots.show(
+    plots.image_grid([*shown, *ours], [*names, *["loaded"] * 6], columns=6),
+    "Six files of the same picture. Upper row, pixels as stored: " + ", ".join(names) + ": wrong colours, "
+    "one on its side, one all white. Lower row, loaded by the library: six times the same upright picture.",
+)
+
+# %% [markdown]
+# Some files are beyond help: half a download, a text file with the wrong ending. It is best to hear of *all* of them, by name, *before* training starts rather than in epoch 3. So `data.load` opens every file once. We add a second class, and two such files.
+
+# %%
+(folder / "blank").mkdir()
+for shade in range(6):
+    PIL.Image.new("RGB", (64, 64), (40 * shade, 90, 160)).save(folder / "blank" / f"{shade}.png")
+half = (paper / "print.jpg").read_bytes()[:700]
+(paper / "half_a_download.jpg").write_bytes(half)
+(paper / "really_text.jpg").write_text("not a picture")
+
+try:
+    data.load(folder, image_size=(64, 64))
+except ValueError as error:
+    print(str(error).replace(str(folder), "mess"))
+
+# %% [markdown]
+# The error says which files, why, and what to do. We ask for the second remedy.
+
+# %%
+mess = data.load(folder, image_size=(64, 64), skip_unreadable=True)
+print(mess)
+
+# %% [markdown]
+# (Folders in two storeys, `train/cat`, `test/cat` and so on, work too, and are then left as they are.)
+#
+# **From arrays.** If the images are in memory already, hand them over with their labels. This is also where you can say *who made* each image, which brings us to the most expensive mistake in this lesson.
+
+# %%
+by_writer = data.load((scans, scan_labels), groups=writers)
+print(by_writer)
+for part in ("train", "validation", "test"):
+    print(f"writers in {part}:", *sorted({int(writer) for writer in by_writer.groups[part]}))
+
+# %% [markdown]
+# ## 2. Leakage: a promise that cannot be kept
+#
+# The 1,797 digits were written by 14 people, some 130 each. `infer_writers` found out who wrote what, from the order of the labels alone: everybody filled in the same form. Suppose your network will later read the handwriting of *strangers*. You set some images aside to find out how well it will do. Two ways to choose them:
+#
+# - **at random**: the common way, one line of code;
+# - **by writer**: all images of some writers.
+#
+# We can check which of the two tells the truth. Six writers play the future: nobody may look at them. With the other eight we train and validate, in either way, write down the *promise* (accuracy on the images set aside), and then open the future.
+#
+# The network is GlyphNet, frozen. Its features do not change while we train the head, so we compute them once, for all experiments. That is the whole trick of lesson 04, in advance.
+
+# %%
+import keras
+
+model = classifier.build("GlyphNet", [str(digit) for digit in range(10)])
+backbone_alone = keras.Model(model.input, model.get_layer("average_pool").output)
+features = backbone_alone.predict(scans.astype("float32"), batch_size=256, verbose=0)
+print("features:", features.shape)
+
+# %%
+from sklearn import linear_model, model_selection
+
+
+def promise_and_truth(splitter, seed):
+    """Accuracy on the images that the splitter set aside, and on six writers of the future."""
+    future = np.isin(writers, np.random.default_rng(seed).choice(14, 6, replace=False))
+    pool = np.flatnonzero(~future)
+    learn, aside = next(splitter.split(pool, groups=writers[pool]))
+    head = linear_model.LogisticRegression(max_iter=200, tol=1e-2)
+    head.fit(features[pool[learn]], scan_labels[pool[learn]])
+    promise = head.score(features[pool[aside]], scan_labels[pool[aside]])
+    return promise, head.score(features[future], scan_labels[future])
+
+
+# %% [markdown]
+# **Guess:** which promise will be higher, and by how many points will it be missed? We repeat it eight times, each time with other writers in the future, because a single split can be lucky.
+
+# %% tags=["nbval-ignore-output"]
+splitters = {
+    "at random": lambda seed: model_selection.ShuffleSplit(1, test_size=0.25, random_state=seed),
+    "by writer": lambda seed: model_selection.GroupShuffleSplit(1, test_size=0.25, random_state=seed),
+}
+outcome = {
+    way: 100 * np.array([promise_and_truth(make(seed), seed) for seed in range(8)])
+    for way, make in splitters.items()
+}
+rows = []
+for way, values in outcome.items():
+    excess = values[:, 0] - values[:, 1]
+    means = [f"{mean:.1f}%" for mean in values.mean(axis=0)]
+    rows.append([way, *means, f"{excess.mean():+.1f} points", f"{excess.std(ddof=1):.1f}"])
+print(plots.table(["images set aside", "promised", "came true", "too good by", "std over repeats"], rows))
+
+# %% tags=["nbval-ignore-output"]
+import matplotlib.figure
+
+figure = matplotlib.figure.Figure(figsize=(9, 3), layout="constrained")
+for axes, (way, values) in zip(figure.subplots(1, 2, sharex=True, sharey=True), outcome.items(), strict=True):
+    for repeat, (promise, truth) in enumerate(values):
+        axes.plot([promise, truth], [repeat, repeat], color=plots.GREY, linewidth=1)
+    axes.plot(values[:, 0], range(8), "o", color=plots.VERMILION, label="promised")
+    axes.plot(values[:, 1], range(8), "s", color=plots.BLUE, label="came true")
+    axes.set(title=f"set aside {way}", xlabel="accuracy (%)", ylabel="repeat")
+    axes.spines[["top", "right"]].set_visible(False)
+axes.legend(frameon=False)
+plots.show(
+    figure,
+    "Promised and true accuracy in eight repeats. Set aside at random, the promise is near 99% every time and "
+    "the truth lies points below it. Set aside by writer, the promise scatters on both sides of the truth.",
+)
+
+# %% [markdown]
+# Look at the left picture. The random split does not merely promise too much. It does so *reliably*: eight times nearly the same high number, which looks like certainty, and eight times the truth lies below. The split by writer scatters widely, since the few strangers set aside may be tidy or not, but it does not flatter.
+#
+# A point or three may not sound like much. Think in mistakes.
+
+# %%
+promised, true = 100 - outcome["at random"].mean(axis=0)
+assert true > 2 * promised, (true, promised)
+assert abs(np.subtract(*outcome["by writer"].mean(axis=0))) < np.subtract(*outcome["at random"].mean(axis=0))
+print("after a random split, strangers cause more than twice the mistakes that were promised: True")
+print("after a split by writer, the promise is nearer to the truth: True")
+
+# %% [markdown]
+# Neighbouring images are rarely independent: patients have several scans, cameras have a place, a video has frames, a photographer has a style. Ask of every data set: **what will be new when the network is used?** New writers, new patients, new cameras: split by that.
+#
+# The library does it when you pass `groups`: an array beside arrays, or for a folder a function of the file's path, such as `groups=lambda path: path.stem.split("_")[0]` if names begin with the patient's number. The embedded digits are always split by writer.
+#
+# ## 3. Duplicates: the same image twice
+#
+# The crudest leak is a copy. Web scrapes are full of them, and so are folders with a subfolder "new (2)". Let us make such a folder: 400 digits as files, every tenth saved again under another name.
+
+# %%
+import shutil
+
+folder = pathlib.Path(tempfile.mkdtemp()) / "scans"
+for row in range(400):
+    place = folder / f"digit {scan_labels[row]}"
+    place.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(scans[row]).save(place / f"scan {row:03}.png")
+    if row % 10 == 0:
+        shutil.copy(place / f"scan {row:03}.png", place / f"scan {row:03} (2).png")
+files = sorted(folder.rglob("*.png"))
+print(len(files), "files")
+
+# %% [markdown]
+# A *hash* is a fingerprint of a file's content: equal files have equal hashes, different files practically never do. So copies are found without comparing every file with every other. Here is the whole method, by hand.
+
+# %%
+import collections
+import hashlib
+
+same = collections.defaultdict(list)
+for file in files:
+    same[hashlib.sha256(file.read_bytes()).hexdigest()].append(file)
+copies = [group for group in same.values() if len(group) > 1]
+print(f"{len(copies)} images stand there more than once, for example {[file.name for file in copies[0]]}")
+
+# %% [markdown]
+# **Guess:** if a random fifth of the files becomes the test part, how many of the 40 pairs will be torn, one copy to learn from, the other to be tested on? Each such pair is a free point in the test.
+
+# %%
+torn = []
+for seed in range(100):
+    learn, test = model_selection.train_test_split(files, test_size=0.2, random_state=seed)
+    torn.append(sum(len({file in set(test) for file in pair}) == 2 for pair in copies))
+print(f"torn pairs over 100 random splits: {np.mean(torn):.1f} on average, {min(torn)} to {max(torn)}")
+print(f"expected from 2 * 0.8 * 0.2 of 40: {40 * 2 * 0.8 * 0.2:.1f}")
+
+# %% [markdown]
+# A third of all pairs. `data.load` looks at the hashes for you, keeps one of each, and says so:
+
+# %%
+deduplicated = data.load(folder, image_size=(32, 32))
+print(deduplicated)
+
+# %%
+digests = {
+    part: {image.tobytes() for image, _ in getattr(deduplicated, part).as_numpy_iterator()}
+    for part in ("train", "validation", "test")
+}
+assert sum(deduplicated.sizes.values()) == 400
+assert not digests["train"] & digests["test"] and not digests["train"] & digests["validation"]
+print("no image on two sides: True")
+
+# %% [markdown]
+# One more thing to know about this split: where an image goes depends on its *content*, not on its file's name or place in a list. Rename the files, or load the same photos from another source, and every one lands in the same part again. So a test image today is a test image next year.
+#
+# What a hash cannot find: the same photo scaled, cropped or saved anew. Such near-copies come from the same maker or moment; where you know it, pass it as `groups`.
+#
+# ## 4. Preprocessing: see as the network was taught to see
+#
+# A pretrained network has learned from pixels *in one particular form*, and its weights only make sense for that form. There is no standard. This is what some well-known networks make of one orange pixel, red 255, green 128, blue 0:
+
+# %%
+pixel = np.array([[[255.0, 128.0, 0.0]]])
+for name in ("vgg16", "resnet", "mobilenet_v2", "efficientnet_v2", "convnext"):
+    seen = getattr(keras.applications, name).preprocess_input(pixel.copy()).ravel()
+    print(f"{name:16}", "  ".join(f"{value:8.2f}" for value in seen))
+
+# %% [markdown]
+# Look at the first two rows: the order is turned round, blue first, a habit of a program called Caffe that has outlived it by years. The last two seem to do nothing; those networks begin with layers that scale. In this course each network carries its own preprocessing inside, so you always hand over raw pixels:
+
+# %%
+rows = [
+    [one.name, f"{one.image_size[0]}", f"{one.least_size}", one.preprocessing, one.licence]
+    for one in backbones.ALL
+]
+print(plots.table(["backbone", "pixels", "at least", "what happens to raw pixels inside", "licence"], rows))
+
+# %% [markdown]
+# But you will meet models that do not, and code that scales "to be safe". What does a wrong choice cost? We train a head on frozen features, properly. Then we make three mistakes, each in a line that could stand in anybody's code.
+#
+# **Guess:** which of these is fatal, and which will you never notice?
+#
+# 1. `image / 255`, because a tutorial did that;
+# 2. `image - 117`, because another tutorial did that;
+# 3. the network's own preprocessing is left out.
+
+# %% tags=["nbval-ignore-output"]
+from finetune_lib import comparison, evaluation
+
+model = comparison.frozen(dataset, backbone_name).model
+right = evaluation.evaluate(model, dataset)
+print(right)
+
+# %% tags=["nbval-ignore-output"]
+import dataclasses
+
+import tensorflow as tf
+
+
+def changed(change):
+    """The data set with every image changed, in all its parts."""
+
+    def change_pair(image, label):
+        return change(tf.cast(image, tf.float32)), label
+
+    parts = {part: getattr(dataset, part).map(change_pair) for part in ("train", "validation", "test")}
+    return dataclasses.replace(dataset, **parts)
+
+
+divided = changed(lambda image: image / 255)
+shifted = changed(lambda image: image - 117)
+
+# %% [markdown]
+# For the third mistake we need the network without its preprocessing. In a flat Keras model that is one line: begin right before the first layer that has weights.
+
+# %%
+first = next(position for position, layer in enumerate(model.layers) if layer.weights)
+bare = keras.Model(model.layers[first - 1].output, model.output, name="without_preprocessing")
+print("begins with:", bare.layers[1].name)
+
+# %% [markdown]
+# (In this section we read the test part several times, since nothing will be decided by it.)
+
+# %% tags=["nbval-ignore-output"]
+results = {
+    "as it should be": right,
+    "image / 255": evaluation.evaluate(model, divided),
+    "image - 117": evaluation.evaluate(model, shifted),
+    "left out": evaluation.evaluate(bare, dataset),
+}
+groups = dataset.groups.get("test", np.arange(dataset.sizes["test"]))
+differences = {
+    name: evaluation.bootstrap_difference(result.correct, right.correct, groups)
+    for name, result in results.items()
+}
+rows = [
+    [name, f"{results[name].accuracy:.1%}", f"{100 * mean:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+    for name, (mean, low, high) in differences.items()
+]
+print(plots.table(["preprocessing", "accuracy", "points", "95% interval"], rows))
+
+# %% [markdown]
+# One mistake is a catastrophe, which is lucky: you will look for it. The dangerous ones cost a few points. Nobody misses points they never had.
+
+# %%
+if backbone_name == "GlyphNet":
+    assert results["image / 255"].accuracy < 0.2
+    assert -0.2 < differences["image - 117"][0] <= differences["image - 117"][2] < 0
+    print("dividing is fatal, shifting costs points in silence: True")
+
+# %% [markdown]
+# No loss, no warning and no error tells you. The ranges do: what the images hold, and what the first layer with weights receives. `fitting.diagnose` measures both.
+
+# %%
+from finetune_lib import fitting
+
+for name, (network, images) in {
+    "as it should be": (model, dataset),
+    "image / 255": (model, divided),
+    "image - 117": (model, shifted),
+    "left out": (bare, dataset),
+}.items():
+    print(f"--- {name}\n{fitting.describe(fitting.diagnose(network, images))}\n")
+
+# %% [markdown]
+# ## 5. Augmentation: the same label, another look
+#
+# With 20 images of a class, the network learns them by heart. So before each use we change an image in ways that *keep its label*: then it never sees the same pixels twice. The first column below is the image as it is; the others are what one epoch after another gets to see.
+
+# %%
+seeds = [[3, number] for number in range(7)]
+chosen = list(dataset.train.take(3).as_numpy_iterator())
+grid = []
+for image, _ in chosen:
+    grid += [
+        image,
+        *(dataset.augment(tf.cast(image, tf.float32), tf.constant(seed)).numpy() for seed in seeds),
+    ]
+titles = (["as it is"] + ["augmented"] * 7) * 3
+plots.show(
+    plots.image_grid(grid, titles, columns=8),
+    "Three training images, each followed by seven augmented versions: turned, shifted, scaled, lighter or "
+    "darker, for digits also inverted and noisy. The label can still be read in every one.",
+)
+
+# %% [markdown]
+# What keeps a label depends on the task. **Before you go on:** which of these changes would you allow for digits, which for flowers? A mirror image; half a turn; black for white; a slight turn; a different colour.
+
+# %%
+upside_down = [scans[scan_labels == digit][4] for digit in (6, 9, 2, 5, 3)]
+plots.show(
+    plots.image_grid(
+        [
+            *upside_down,
+            *(image[::-1, ::-1] for image in upside_down),
+            *(image[:, ::-1] for image in upside_down),
+        ],
+        ["6", "9", "2", "5", "3"] + ["half a turn"] * 5 + ["mirrored"] * 5,
+        columns=5,
+    ),
+    "The digits 6, 9, 2, 5, 3; turned by 180 degrees, where 6 and 9 become each other; and mirrored, where 2 "
+    "and 5 resemble each other and 3 is no digit any more.",
+)
+
+# %% [markdown]
+# Half a turn makes a 6 of a 9: that would teach a wrong label. A flower may well be mirrored; a digit may not. Colour is all right for digits and a loss for flowers.
+#
+# One technical point saves much grief: every change here is a function of the image **and a seed**, and the seed of `(run, epoch, image)` alone. Run it again and you get the same "random" images, whatever ran before, on however many processor cores.
+
+# %%
+image = tf.cast(chosen[0][0], tf.float32)
+once, again = (dataset.augment(image, tf.constant([3, 1])).numpy() for _ in range(2))
+assert np.array_equal(once, again)
+print("same seed, same picture: True")
+
+# %% [markdown]
+# ## 6. Imbalance: the rare classes
+#
+# Real classes are rarely of one size. We keep 40 training images each of the digits 0 to 4, and two each of 5 to 9, as if the latter were rare diseases.
+#
+# The loss is a sum over images, so the common half has 20 times the say. The remedy is as old as statistics: let each image count in inverse proportion to the size of its class. scikit-learn computes such weights, and `fit` takes them.
+
+# %%
+from sklearn import metrics
+from sklearn.utils import class_weight
+
+from finetune_lib import freezing
+
+
+def rare_after_four(seed):
+    """Wild digits, 40 training images each of 0 to 4 and two each of 5 to 9; and the training labels."""
+    full = data.load("digits_wild", labels_per_class=40, seed=seed)
+    images, labels = map(np.stack, zip(*full.train.as_numpy_iterator(), strict=True))
+    wanted = {digit: 40 if digit < 5 else 2 for digit in range(10)}
+    kept = np.concatenate([np.flatnonzero(labels == digit)[:count] for digit, count in wanted.items()])
+    train = tf.data.Dataset.from_tensor_slices((images[kept], labels[kept]))
+    sizes = full.sizes | {"train": len(kept)}
+    return dataclasses.replace(full, train=train, sizes=sizes), labels[kept]
+
+
+# %%
+unbalanced, unbalanced_labels = rare_after_four(seed=0)
+weights = class_weight.compute_class_weight("balanced", classes=np.arange(10), y=unbalanced_labels)
+rows = [
+    [str(digit), str(np.sum(unbalanced_labels == digit)), f"{weight:.2f}"]
+    for digit, weight in enumerate(weights)
+]
+print(plots.table(["class", "images", "weight"], rows))
+
+# %% [markdown]
+# **Guess:** what share of the fives to nines will be recognised without weights, and what will the weights cost the common classes? (The share of a class that is recognised is its *recall*.) Three draws, so that we see the spread.
+
+
+# %%
+def recalls(images, weights, seed):
+    """Train a head on frozen GlyphNet features; the recall of each class on the test images."""
+    keras.utils.set_random_seed(seed)
+    model = freezing.freeze(classifier.build("GlyphNet", images.class_names))
+    fitting.fit(
+        model,
+        images,
+        epochs=40,
+        learning_rate=3e-3,
+        augment=images.augment,
+        class_weights=weights,
+        seed=seed,
+        verbose=0,
+    )
+    result = evaluation.evaluate(model, images, "validation")
+    return metrics.recall_score(result.labels, result.predictions, average=None)
+
+
+# %% tags=["nbval-ignore-output"]
+plain, weighted = [], []
+for seed in range(3):
+    images, labels = rare_after_four(seed)
+    balanced = class_weight.compute_class_weight("balanced", classes=np.arange(10), y=labels)
+    plain.append(recalls(images, None, seed))
+    weighted.append(recalls(images, dict(enumerate(balanced)), seed))
+plain, weighted = 100 * np.array(plain), 100 * np.array(weighted)
+plots.show(
+    plots.bars(
+        [f"{digit} ({40 if digit < 5 else 2} images)" for digit in range(10)],
+        {"without weights": plain.mean(axis=0), "weighted": weighted.mean(axis=0)},
+        "recall on validation images (%), mean of three draws",
+    ),
+    "Recall of each class. The common classes 0 to 4 are recognised almost always either way; of the rare "
+    "classes 5 to 9 far more are recognised with weights.",
+)
+
+# %% tags=["nbval-ignore-output"]
+rows = []
+for name, values in {"without weights": plain, "weighted": weighted}.items():
+    groups = {"common": values[:, :5], "rare": values[:, 5:], "all ten": values}
+    means = {group: part.mean(axis=1) for group, part in groups.items()}
+    rows.append([name, *(f"{mean.mean():.1f} +- {mean.std(ddof=1):.1f}" for mean in means.values())])
+print(plots.table(["mean recall (%)", "common classes", "rare classes", "all ten"], rows))
+
+# %%
+gained = (weighted - plain)[:, 5:].mean()
+lost = (plain - weighted)[:, :5].mean()
+assert gained > 5 > lost, (gained, lost)
+print("the rare classes gain more than 5 points, the common ones lose less: True")
+
+# %% [markdown]
+# Weights are no magic. Ten images in place of two would help more. And note what we looked at: the mean of the *recalls*, where every class counts the same. Plain accuracy on a test set as lopsided as the training set would have looked splendid with the rare classes ignored. Lesson 06 goes on from here.
+#
+# ## 7. The input pipeline: what is the network waiting for?
+#
+# Reading, decoding, scaling, changing, batching: each image takes this way in every epoch. If it takes longer than the network needs for its own work, the network waits, and a GPU does so expensively. So we measure both sides in the same unit: images a second.
+#
+# For this we need files of a photo's size: 256 digits, blown up and saved as JPEG, as a camera would.
+
+# %%
+folder = pathlib.Path(tempfile.mkdtemp())
+for row in range(256):
+    large = PIL.Image.fromarray(scans[row]).resize((640, 480), PIL.Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(row).normal(0, 8, (480, 640, 3))
+    PIL.Image.fromarray(np.clip(np.asarray(large) + grain, 0, 255).astype("uint8")).save(
+        folder / f"{row}.jpg"
+    )
+files = sorted(str(file) for file in folder.iterdir())
+print(
+    len(files),
+    "files of about",
+    round(np.mean([pathlib.Path(file).stat().st_size for file in files]) / 1000, -1),
+    "kB",
+)
+
+# %% [markdown]
+# The steps, one at a time. First a plain loop: read, decode, scale. Then `tf.data` with several images at once (`map` in parallel). Then `cache`, which keeps what was decoded: the first epoch is as slow as before, all others are not.
+
+# %% tags=["nbval-ignore-output"]
+import time
+
+
+def images_per_second(stream):
+    """How many images come out of a stream of batches, each second."""
+    start, count = time.perf_counter(), 0
+    for images, _ in stream:
+        count += len(images)
+    return count / (time.perf_counter() - start)
+
+
+start = time.perf_counter()
+for file in files:
+    photos.read(pathlib.Path(file).read_bytes(), (224, 224))
+speed = {"one after the other": len(files) / (time.perf_counter() - start)}
+
+decoded = photos.stream_files(files, scan_labels[:256], (224, 224))
+speed["parallel map"] = images_per_second(decoded.batch(32))
+kept = decoded.cache()
+images_per_second(kept.batch(32))  # the first epoch fills the cache
+speed["cache, from the second epoch on"] = images_per_second(kept.batch(32))
+
+# %% [markdown]
+# And the other side: how fast can a network eat? We take MobileNetV2 in its smallest size. Its weights do not matter for its speed, so random ones do. Frozen, it only runs forward; trained as a whole, it must run backward as well, at about three times the work.
+
+# %% tags=["nbval-ignore-output"]
+network = classifier.build("MobileNetV2", ["a", "b"], weights=None)
+batch = tf.cast(next(iter(kept.batch(32)))[0], tf.float32)
+forward = tf.function(lambda images: network(images, training=False))
+forward(batch)  # the first call compiles
+start = time.perf_counter()
+for _ in range(8):
+    forward(batch).numpy()
+appetite = 8 * 32 / (time.perf_counter() - start)
+names = [*speed, "MobileNetV2 eats (frozen)"]
+figure = plots.bars(names, {"speed": [*speed.values(), appetite]}, "images per second (logarithmic scale)")
+figure.axes[0].set_xscale("log")
+plots.show(
+    figure,
+    "Images per second after each step of the pipeline, and how many a frozen MobileNetV2 takes: "
+    + ", ".join(f"{name} {value:.0f}" for name, value in speed.items())
+    + f", MobileNetV2 {appetite:.0f}.",
+)
+
+# %% tags=["nbval-ignore-output"]
+print(plots.table(["step", "images per second"], [[name, f"{value:.0f}"] for name, value in speed.items()]))
+slowest = "the network" if appetite < speed["parallel map"] else "the images"
+print(f"MobileNetV2 eats {appetite:.0f} a second: in the first epoch, training waits for {slowest}.")
+
+# %% [markdown]
+# Read your own figure: which bar is shorter than the network's? On a laptop the network itself is usually the slowest part, and no trick with the data will help. On a T4 it eats more than ten times as fast while the two processor cores stay as slow as they are: there, decoding is what you wait for, and `cache` is worth more than anything else. (`data.load` does it for you, for as many parts as fit into 512 MB.)
+#
+# Last, **prefetch**: prepare the next batch while the network eats this one. **Guess:** will it help on the machine you are sitting at?
+
+
+# %% tags=["nbval-ignore-output"]
+def epoch_seconds(stream):
+    """How long the network takes for one pass, decoding included."""
+    start = time.perf_counter()
+    for images, _ in stream:
+        forward(tf.cast(images, tf.float32)).numpy()
+    return time.perf_counter() - start
+
+
+in_turns = decoded.batch(32)
+ahead = decoded.batch(32).prefetch(tf.data.AUTOTUNE)
+ratios = [epoch_seconds(in_turns) / epoch_seconds(ahead) for _ in range(3)]
+print(
+    f"without prefetch / with prefetch: {np.median(ratios):.2f} (three measurements: {np.round(ratios, 2)})"
+)
+
+# %% [markdown]
+# A ratio near 1 means that nothing was gained. Without a GPU both sides share the same processor cores, and preparing ahead only moves the work. With a GPU the cores are idle while it computes, and prefetching is nearly free: so `fitting.fit` always does it.
+#
+# ## Your own folder
+#
+# Give a folder of your own (on Colab: upload a zip, unpack it with `!unzip`, and name the folder), or leave it empty to look at the digits. Look at the counts, the notes and the pictures before you train anything on it.
+
+# %%
+# @title Your folder of class folders { display-mode: "form" }
+your_folder = ""  # @param {type: "string"}
+
+yours = data.load(your_folder, skip_unreadable=True) if your_folder else deduplicated
+print(yours)
+counts = collections.Counter(int(label) for _, label in yours.train.as_numpy_iterator())
+print("training images of each class:", {yours.class_names[label]: counts[label] for label in sorted(counts)})
+
+# %%
+pairs = list(yours.train.take(10).as_numpy_iterator())
+names = [yours.class_names[label] for _, label in pairs]
+plots.show(
+    plots.image_grid([image for image, _ in pairs], names), f"Ten training images: {', '.join(names)}."
+)
+
+# %% [markdown]
+# To train on it without a notebook: `python -m finetune_lib --data FOLDER`; `--help` explains the rest.
+#
+# ## Summary
+#
+# - **Loading** is a decision about every file: upright, RGB, 0 to 255; what cannot be read is named.
+# - A **split** must imitate the future: whatever will be new then (writers, patients, cameras) must be new to the test. At random, promises came out several points too good, and reliably so.
+# - **Copies** are found by hash, and one of each is kept.
+# - **Preprocessing** belongs inside the model. The worst mistake is not the fatal one but the one that costs a few points.
+# - **Augmentation** must keep the label, and should depend on a seed alone.
+# - **Class weights** give rare classes a say; more images of them would do more.
+# - **Measure** the pipeline in images a second before you tune it.
+#
+# ## What next
+#
+# The images are ready. In lesson 04, *Freeze and fit*, the classic recipe meets them line by line, and we see why computing the features once, as we did in section 2, is so fast.
+#
+# ## Further reading
+#
+# - S. Kapoor and A. Narayanan, [Leakage and the reproducibility crisis in machine-learning-based science](https://doi.org/10.1016/j.patter.2023.100804), Patterns 2023: leakage in 294 published papers of 17 fields.
+# - INRIA, scikit-learn MOOC, [Sample grouping](https://inria.github.io/scikit-learn-mooc/python_scripts/cross_validation_grouping.html): the same digits, the same writers.
+# - B. Barz and J. Denzler, [Do we train on test data? Purging CIFAR of near-duplicates](https://arxiv.org/abs/1902.00423), 2020: 3.3% of CIFAR-10's test images have a twin in its training set, 10% of CIFAR-100's.
+# - M. Buda et al., [A systematic study of the class imbalance problem in convolutional neural networks](https://arxiv.org/abs/1710.05381), 2018.
+# - TensorFlow, [Better performance with the tf.data API](https://www.tensorflow.org/guide/data_performance): map, cache and prefetch in detail.
