@@ -138,9 +138,9 @@ def in_folder(
     good = [row for row, digest in enumerate(digests) if digest]
     notes = []
     if problems:
-        first = next(iter(problems))
+        path, reason = next(iter(problems.items()))
         notes.append(
-            f"{len(problems)} unreadable files were left out, such as {first.relative_to(folder)} ({problems[first]})."
+            f"{len(problems)} unreadable files were left out, such as {path.relative_to(folder)} ({reason})."
         )
     if left_out := strangers + loose:
         notes.append(
