@@ -81,8 +81,9 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Both parts share their layers with the model. The prefix is all that does not depend on a layer that
     learns: a constant function of the image. Pooling after the last frozen layer is in it: its output is the
     smaller one. Layers that draw random numbers (Dropout, RandomFlip, ...) are in it if a frozen layer with
-    weights comes after them; the prefix runs in inference mode, so they never fire. Otherwise they and what
-    follows are in the suffix: a Dropout just before the head regularises the head.
+    weights comes after them, or the end of a skip connection around them (the Dropout in a residual block);
+    the prefix runs in inference mode, so they never fire. Otherwise they and what follows are in the suffix:
+    a Dropout just before the head regularises the head.
 
     Where skip connections cross the boundary, the prefix returns a list of tensors and the suffix takes it.
     If nothing is frozen before the boundary, the prefix returns the images; if nothing is trainable, the
@@ -104,9 +105,14 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         if learns(call.operation) or varies & call.reads.keys():
             varies |= call.makes.keys()
     fixed = [call for call in calls if not varies & call.makes.keys()]
-    settled: set[int] = set()  # tensors that a frozen layer with weights makes, or needs
+    origins: dict[int, set[int]] = {}  # the tensors that each tensor was made from
+    for call in calls:
+        before = call.reads.keys() | set().union(*(origins.get(key, set()) for key in call.reads))
+        origins |= dict.fromkeys(call.makes, before)
+    settled: set[int] = set()  # tensors that a frozen layer with weights, or a skip's end, makes or needs
     for call in reversed(fixed):
-        if getattr(call.operation, "weights", []) or settled & call.makes.keys():
+        ends_skip = any(origins.get(key, set()) & call.reads.keys() for key in call.reads)
+        if getattr(call.operation, "weights", []) or ends_skip or settled & call.makes.keys():
             settled |= call.makes.keys() | call.reads.keys()
     constant = set(_tensors(inputs))  # tensors that the prefix makes
     for call in fixed:

@@ -224,6 +224,21 @@ def test_split_puts_random_layers_where_they_belong():
     assert [layer.name for layer in suffix.layers][2:] == ["block3_drop", "average_pool", "drop", "logits"]
 
 
+def test_split_keeps_a_residual_block_whole_whatever_it_draws():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(image)
+    y = layers.Dropout(0.5, name="depth")(layers.Conv2D(4, 3, padding="same", name="block_conv")(x))
+    x = layers.Conv2D(5, 3, name="top_conv")(layers.Add(name="block_add")([x, y]))
+    pools = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
+    drops = [layers.Dropout(0.5, name=f"drop{i}")(pool) for i, pool in enumerate(pools)]
+    model = keras.Model(image, layers.Dense(3, name="logits")(layers.Concatenate()(drops)))
+    prefix, suffix = freezing.split(freezing.unfreeze_from(model, "top_conv"))
+    assert [layer.name for layer in prefix.layers][-2:] == ["depth", "block_add"] and len(prefix.outputs) == 1
+    model.get_layer("top_conv").trainable = False
+    _, suffix = freezing.split(model)
+    assert {"drop0", "drop1"} < {layer.name for layer in suffix.layers}, "no skip passes around the head's"
+
+
 def test_split_includes_pooling_because_its_output_is_smaller():
     prefix, _ = freezing.split(freezing.freeze(skip_model()))
     assert prefix.output_shape == (None, 4)
