@@ -26,13 +26,13 @@ def build(
         class_names: at least two; output ``i`` is the logit of ``class_names[i]``.
         weights: ``"pretrained"`` for the backbone's default weights, the name of others, or None: random.
         image_size: ``(height, width)``; the default is what the backbone was pretrained on.
-        options: passed to the backbone's builder, for example ``alpha=1.0`` for MobileNetV2.
+        options: passed to the backbone's builder: ``alpha=1.0`` for MobileNetV2's full width.
 
     Returns:
         An un-compiled model: float32 ``(batch, height, width, 3)`` to float32 logits ``(batch, classes)``.
 
     Raises:
-        ValueError: for an unknown backbone or weights, fewer than two classes, or too small an image.
+        ValueError: for an unknown backbone, weights or option, fewer than two classes, or too small an image.
         OSError: if the weights cannot be had.
     """
     backbone = backbones.get(backbone_name)
@@ -49,6 +49,9 @@ def build(
         raise ValueError(
             f"{backbone.name} has no weights called {weights!r}, but: {', '.join(backbone.weights)}, or None."
         )
+    if unknown := sorted(set(options) - set(backbone.options)):
+        known = f"only {', '.join(backbone.options)}" if backbone.options else "it takes none"
+        raise ValueError(f"{backbone.name} has no option {unknown[0]!r}: {known}.")
     image = keras.Input((height, width, 3), name="image")
     features = backbone.build(image, weights, **options)
     pooled = keras.layers.GlobalAveragePooling2D(name="average_pool")(features)

@@ -49,3 +49,18 @@ def test_a_few_photos_of_two_things(flowers, capsys):
     with capsys.disabled():
         print(f"\nSix photos of two things: {time.monotonic() - started:.0f} s, answers {answers}")
     assert {name for name, _ in answers} <= set(own.class_names)
+
+
+def test_flowers_with_vgg16(flowers, capsys):
+    url = (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    )
+    if not backbones.photo_weights_available(url):
+        pytest.skip(f"{url} cannot be reached, nor is the file in {backbones.weights_folder()}")
+    frozen = comparison.frozen(flowers, "VGG16", recipe=comparison.Recipe(20, 1e-3), verbose=0)
+    assert fitting.diagnose(frozen.model, flowers) == []
+    result = evaluation.evaluate(frozen.model, flowers)
+    with capsys.disabled():
+        print(f"\nflowers, 20 labels a class, VGG16 frozen, 20 steps: {result}")
+    assert result.accuracy > 0.6
