@@ -127,7 +127,9 @@ def _pixel_problems(survey: "_Survey", part: str) -> Iterator[Finding]:
 
 
 def _range_problems(model: keras.Model, images: np.ndarray) -> Iterator[Finding]:
-    received, first = images, model
+    # Black and white show what the model makes of raw pixels, whatever these images are.
+    extremes = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
+    received, first = np.concatenate([images, extremes]), model
     while isinstance(first, keras.Model):  # a nested base may hold the preprocessing
         inputs, _, calls = freezing.trace(first)
         weighted = [call for call in calls if getattr(call.operation, "weights", [])]
@@ -137,12 +139,15 @@ def _range_problems(model: keras.Model, images: np.ndarray) -> Iterator[Finding]
         call = learned[0]
         before = keras.Model(inputs, next(iter(call.reads.values())))
         received, first = np.asarray(before(received, training=False)), call.operation
+    received, black, white = received[:-2], received[-2].min(), received[-1].max()
     low, high, least, most = (float(x) for x in (images.min(), images.max(), received.min(), received.max()))
+    expects_raw = -150 < black < white - 0.1 < 160 and (black < 0 or white <= 2)
     evidence = (
         f"pixels run from {low:.4g} to {high:.4g} in the data, and from {least:.4g} to {most:.4g} where "
         f"{first.name!r}, the first layer with weights, receives them"
     )
-    if high > low and (most - least < 0.1 or least < -150 or (high <= 1 and least < -50)):
+    prepared = low < -50 or high <= 5  # as by subtracted means, or from 0 or -1 to 1: not raw pixels
+    if high > low and (most - least < 0.1 or least < -150 or (expects_raw and prepared)):
         yield Finding(
             "Preprocessing is done twice.",
             evidence,

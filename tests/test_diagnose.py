@@ -42,6 +42,11 @@ def caffe() -> keras.layers.Layer:
     return layers.Rescaling(1.0, offset=[-103.9, -116.8, -123.7])
 
 
+def standardised() -> keras.layers.Layer:
+    """As EfficientNetV2 and ConvNeXt have it inside."""
+    return layers.Normalization(mean=[123.7, 116.3, 103.5], variance=[3410.0, 3263.0, 3292.0])
+
+
 def problems(model: keras.Model, dataset: data.ImageDataset) -> list[str]:
     return [finding.problem for finding in fitting.diagnose(model, dataset)]
 
@@ -58,6 +63,9 @@ def with_labels(change) -> data.ImageDataset:
         ([caffe()], dataset_of()),
         ([layers.Rescaling(1 / 255)], dataset_of()),
         ([layers.Normalization(mean=[120.0] * 3, variance=[60.0] * 3)], dataset_of()),
+        ([standardised()], dataset_of()),
+        ([scaled()], dataset_of(offset=-10)),  # noise was added, say
+        ([layers.Normalization(mean=[0.5] * 3, variance=[0.08] * 3)], dataset_of(scale=1 / 255)),
         ([layers.Rescaling(1 / 255), layers.ZeroPadding2D()], dataset_of()),
         ([layers.BatchNormalization()], dataset_of()),
         ([], dataset_of(scale=1 / 255)),
@@ -92,6 +100,9 @@ def test_a_healthy_sequential_and_nested_set_up_gives_nothing():
         ([scaled()], dataset_of(scale=1 / 127.5, offset=-1), "from -1 to 1 in the data"),
         ([caffe()], dataset_of(scale=1 / 255), "and from -123.7 to"),
         ([caffe()], dataset_of(offset=-123.7), "from -123.7 to 131.3 in the data"),
+        ([scaled()], dataset_of(offset=-123.7), "from -123.7 to 131.3 in the data"),
+        ([standardised()], dataset_of(scale=1 / 255), "and from -2.118 to -1.786"),
+        ([standardised()], dataset_of(scale=1 / 58, offset=-2.1), "from -2.1 to 2.297 in the data"),
     ],
 )
 def test_preprocessing_done_twice(preprocessing, dataset, evidence):
