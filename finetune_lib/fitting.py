@@ -108,7 +108,7 @@ def fit(
 
     Raises:
         TypeError: if the model is not functional, or not built.
-        ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not match.
+        ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not fit.
         FloatingPointError: if a loss is NaN or infinite. The weights are then as before; the message names
             likely causes.
         RuntimeError: if weights moved that are frozen.

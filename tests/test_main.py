@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import time
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from finetune_lib import __main__ as main_job
-from finetune_lib import comparison, data, evaluation
+from finetune_lib import backbones, comparison, data, digits, evaluation
 
 
 @pytest.fixture
@@ -136,8 +138,66 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
         assert main_job.main(["--output", str(tmp_path / "locked" / "run")]) == 1
 
 
+def test_a_folder_of_images_and_the_report_read_as_it_says(
+    short: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    scans, labels, _ = digits.arrays(wild=False)
+    for row in np.flatnonzero(labels < 2)[:60]:
+        place = tmp_path / "my scans" / ("nought", "one")[labels[row]] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(scans[row]).save(place)
+    (tmp_path / "my scans" / "one" / "broken.png").write_bytes(b"half")
+    monkeypatch.chdir(tmp_path)
+    assert main_job.main(["--data", "my scans", "--backbone", "GlyphNet"]) == 1
+    assert "broken.png" in capsys.readouterr().err and not list((tmp_path / "runs").iterdir())
+    job = ["--data", "my scans", "--backbone", "GlyphNet", "--skip-unreadable", "--labels-per-class", "9"]
+    assert main_job.main(job) == 0
+    printed = capsys.readouterr().out
+    assert "18 train" in printed and "1 unreadable files were left out" in printed
+    run = tmp_path / "runs" / "my_scans_GlyphNet"
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "broken.png" in report and "SHA-256" in report
+
+    (tmp_path / "my scans" / "nought" / "0.png").replace(run / "photo.jpg")  # a PNG by another name will do
+    monkeypatch.chdir(run)
+    exec(re.search("```python\n(.*?)```", report, re.DOTALL)[1], {})
+    assert capsys.readouterr().out.split()[-1] == "nought"
+
+
+def test_what_cannot_be_had_is_said_before_work_begins(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    cases = {
+        "There is no backbone called 'VGG61'": ["--backbone", "VGG61"],
+        "does not exist": ["--data", str(tmp_path / "nowhere")],
+        "no data set called 'digitz'.*Did you mean 'digits'": ["--data", "digitz", "--backbone", "GlyphNet"],
+        "5000 were asked for": ["--labels-per-class", "5000"],
+    }
+    for message, arguments in cases.items():
+        assert main_job.main([*arguments, "--output", str(tmp_path / "run")]) == 1
+        assert re.search(message, capsys.readouterr().err, re.DOTALL), arguments
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_complete(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main_job.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(backbone.name in text for backbone in backbones.ALL)
+    assert "pets/" in text and "report.md" in text
+    assert main_job.parse(["--data", "eurosat/rgb:2.0.0"]).output == pathlib.Path(
+        "runs/eurosat_rgb_2_0_0_MobileNetV2"
+    )
+
+
 def test_bad_options_are_explained(capsys: pytest.CaptureFixture) -> None:
-    for arguments in (["--seed", "x"], ["--epochs", "3"], ["--seed", "2147483648"], ["--seed", "-1"]):
+    for arguments in (
+        ["--seed", "x"],
+        ["--epochs", "3"],
+        ["--seed", "2147483648"],
+        ["--seed", "-1"],
+        ["--labels-per-class", "0"],
+    ):
         with pytest.raises(SystemExit):
             main_job.main(arguments)
     assert "must be 0 or more" in capsys.readouterr().err
