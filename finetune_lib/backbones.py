@@ -28,7 +28,8 @@ class Backbone:
         preprocessing: in words, what it turns raw pixels into.
         cut_points: where the freeze boundary can be put, from shallow to deep, as ``freezing.unfreeze_from``
             takes them. Nothing jumps across one: cut there, the frozen part hands on a single tensor.
-        fine_tune_from: the cut point that suits a few labelled images; in ImageNet networks, the last stage.
+        fine_tune_from: the cut point that suits a few labelled images: tried out for GlyphNet and MobileNetV2
+            (see ``comparison``), the last stage of the others.
         licence: of the weights.
         paper: where the network was published.
         weights: the names of its pretrained weights, the default first.
@@ -197,19 +198,20 @@ def missing_weights_message(url: str) -> str:
 
 
 def unreadable_weights_message(error: Exception) -> str:
-    """What to do where a weights file is damaged, or its download broke off: which file it is."""
+    """What to do where a weights file is damaged, or its download broke off; names a file that is damaged."""
     damaged = []
     for file in sorted(weights_folder().glob("*.h5")):
         try:
             h5py.File(file).close()
         except OSError:
             damaged.append(str(file))
-    advice = f"Delete {' and '.join(damaged)}, which cannot be read, and run this again." if damaged else ""
-    return f"The pretrained weights could not be read: {error}. {advice or 'Run this again.'}"
+    cause = str(error).rstrip(".")
+    advice = f"Delete {' and '.join(damaged)}, which cannot be read, and run" if damaged else "Run"
+    return f"The pretrained weights could not be downloaded or read: {cause}. {advice} this again."
 
 
-CAFFE = "blue, green, red, each less its ImageNet mean: -124 to 151"
-STANDARDISED = "red, green, blue, each less its ImageNet mean, over its deviation: -2.1 to 2.6"
+CAFFE = "BGR, less ImageNet's mean: -124 to 151"
+STANDARDISED = "RGB, ImageNet's mean 0, deviation 1: -2.1 to 2.6"
 
 VGG16 = Backbone(
     name="VGG16",
@@ -226,7 +228,7 @@ ALL = (
     Backbone(
         name="GlyphNet",
         build=build_glyphnet,
-        preprocessing="-1 to 1",
+        preprocessing="RGB: -1 to 1",
         cut_points=("block1", "block2", "block3", "block4"),
         fine_tune_from="block1",
         licence="Apache-2.0",
@@ -237,14 +239,14 @@ ALL = (
     ),
     Backbone(
         name="MobileNetV2",
-        # The default width is the smallest, 1.7 MB, which a laptop fine-tunes in a minute.
+        # The default width is the smallest, 1.7 MB, which a laptop fine-tunes in minutes.
         build=functools.partial(
             build_from_keras, keras.applications.MobileNetV2, minus_one_to_one, alpha=0.35
         ),
-        preprocessing="-1 to 1",
+        preprocessing="RGB: -1 to 1",
         # Between the inverted residual blocks.
         cut_points=tuple(f"block_{number}_expand" for number in (3, 6, 10, 13, 16)),
-        fine_tune_from="block_13_expand",
+        fine_tune_from="block_6_expand",
         licence="Apache-2.0",
         paper="Sandler et al., arXiv 1801.04381",
         options=("alpha",),
