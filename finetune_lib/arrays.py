@@ -23,7 +23,10 @@ def in_arrays(
     Raises:
         ValueError: if shapes do not fit, pixels are not raw, labels name no class, or all are one.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    try:
+        images, labels = np.asarray(images), np.asarray(labels)
+    except ValueError as error:  # NumPy's own words are of an "inhomogeneous shape"
+        raise ValueError("The images differ in size. Scale them to one, or give them as a folder.") from error
     if images.ndim == 3 or images.shape[-1:] == (1,):
         images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
     if images.ndim != 4 or images.shape[-1] != 3 or labels.shape != (len(images),) or not len(images):
@@ -32,14 +35,18 @@ def in_arrays(
             "(count, height, width, 3), or (count, height, width) if grey; labels are (count,); count is at "
             "least 1."
         )
-    if images.dtype != np.uint8:
-        images = images.astype("float32")
-        low, high = images.min(), images.max()
-        if not np.isfinite(images).all() or low < 0 or high > 255 or high <= 1:
-            raise ValueError(
-                f"The pixels run from {low:.4g} to {high:.4g}; they must be raw, 0 to 255 (every backbone "
-                "does its own preprocessing). Undo whatever scaled them, for example images * 255."
-            )
+    if images.dtype.kind not in "biuf" or labels.dtype.kind not in "biuSUO":
+        raise ValueError(
+            f"Images of {images.dtype} and labels of {labels.dtype} do not fit: images hold numbers; labels "
+            "whole numbers (labels.astype(int)) or names."
+        )
+    images = images if images.dtype == np.uint8 else images.astype("float32")
+    low, high = images.min(), images.max()
+    if not 0 <= low <= high <= 255 or high <= 1:  # not a number is in no order
+        raise ValueError(
+            f"The pixels run from {low:.4g} to {high:.4g}; they must be raw, 0 to 255 (every backbone does "
+            "its own preprocessing). Undo whatever scaled them, for example images * 255."
+        )
     known, numbers = np.unique(labels, return_inverse=True)
     if class_names is None:
         class_names = [str(name) for name in known]

@@ -4,6 +4,9 @@ import difflib
 import hashlib
 import os
 import pathlib
+import re
+import urllib.error
+import urllib.request
 from typing import Any
 
 import numpy as np
@@ -74,18 +77,18 @@ def find(name: str) -> Any:
 
     try:
         builder = tfds.builder(name)
-    except tfds.core.DatasetNotFoundError:
-        near = difflib.get_close_matches(name.lower(), ["digits", "digits_wild", *tfds.list_builders()], n=3)
-        meant = f"Did you mean {' or '.join(repr(known) for known in near)}? " if near else ""
+    except Exception as error:  # an unknown name, version or configuration: no common type
+        # Without the community's sets, whose list is fetched from the network, for minutes if there is none.
+        known = tfds.list_builders(with_community_datasets=False)
+        if re.split("[/:]", name)[0].lower() in known:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"TensorFlow Datasets cannot open {name!r}: {reason}") from error
+        near = difflib.get_close_matches(name.lower(), {"digits", "digits_wild", *known}, n=3)
+        meant = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         raise ValueError(
             f"There is no data set called {name!r}: it is neither a folder in {pathlib.Path.cwd()}, nor "
-            f"'digits' or 'digits_wild', nor in TensorFlow Datasets ({CATALOGUE}). {meant}"
+            f"'digits' or 'digits_wild', nor in TensorFlow Datasets ({CATALOGUE}).{meant}"
         ) from None
-    except Exception as error:  # a name of another form, an unknown version or configuration
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"{name!r} is no folder in {pathlib.Path.cwd()}, and TensorFlow Datasets cannot open it: {reason}"
-        ) from error
     features = builder.info.features
     wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
     if not all(key in features and isinstance(features[key], kind) for key, kind in wanted.items()):
@@ -105,8 +108,8 @@ def prepare(builder: Any) -> None:
     name = builder.info.full_name
     if builder.is_prepared():
         return
-    urls = list(builder.url_infos)[:3]
-    if urls and not any(environment.can_reach(url) for url in urls):
+    urls = [] if builder.MANUAL_DOWNLOAD_INSTRUCTIONS else list(builder.url_infos)[:3]
+    if urls and not any(map(_answers, urls)):
         raise OSError(
             f"{name} is not on this machine ({builder.data_dir}), and {urls[0]} cannot be reached: "
             "it takes a network the first time. Without one, use 'digits_wild', which comes with the course, "
@@ -128,6 +131,16 @@ def flowers_available() -> bool:
     folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default))
     prepared = any(folder.glob("tf_flowers/*/dataset_info.json"))
     return prepared or environment.can_reach(FLOWERS_URL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError:
+        return True  # some servers refuse to send the header of a file alone
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _encoded(builder: Any, part: str) -> tf.data.Dataset:

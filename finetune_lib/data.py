@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import numbers
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,7 @@ class Provenance:
         known = [
             self.url,
             self.licence and f"licence: {self.licence}",
-            self.sha256 and f"SHA-256 {self.sha256[:16]}...",
+            self.sha256 and f"SHA-256 {self.sha256[:16]}…",
         ]
         return ", ".join([self.source, *filter(None, known)])
 
@@ -124,8 +125,24 @@ def load(
             not fit the source. The message says what to do.
         OSError: if a folder does not exist, or a set has to be downloaded and cannot be.
     """
+    pair = isinstance(source, tuple) and len(source) == 2
+    if not pair and not (isinstance(source, str | os.PathLike) and str(source)):
+        raise ValueError(
+            "Images come by a data set's name, from a folder, or as a pair of arrays (images, labels), not "
+            f"from {source!r:.60}."
+        )
+    if image_size is not None:
+        photos.require_size(image_size)
+    if not isinstance(labels_per_class, numbers.Integral | None):
+        raise ValueError(f"labels_per_class is {labels_per_class!r}; it is a whole number, or None: all.")
     if isinstance(source, str) and source in ("digits", "digits_wild"):
-        _refuse(source, image_size=image_size, groups=groups, class_names=class_names)
+        _refuse(
+            source,
+            image_size=image_size,
+            groups=groups,
+            class_names=class_names,
+            split_seed=split_seed or None,
+        )
         return _load_digits(source, labels_per_class, seed)
     augment = augmentation.photos
     if isinstance(source, tuple):
@@ -133,19 +150,20 @@ def load(
         if callable(groups):
             raise ValueError("For arrays, groups is a sequence with one entry an image.")
         found = arrays.in_arrays(*source, groups=groups, class_names=class_names)
-        image_size, provenance = tuple(source[0].shape[1:3]), ARRAYS
+        image_size, provenance, name = np.shape(source[0])[1:3], ARRAYS, "arrays"
     elif _is_folder(source):
         _refuse("a folder", class_names=class_names)
         if groups is not None and not callable(groups):
             raise ValueError("For a folder, groups is a function of a file's path; see data.load.")
-        folder = pathlib.Path(source).expanduser().absolute()
+        folder = pathlib.Path(_expanded(source)).absolute()
         image_size = image_size or PHOTO_SIZE
         found = photos.in_folder(folder, image_size, group_of=groups, skip_unreadable=skip_unreadable)
-        provenance = Provenance(f"the folder {folder}")
+        provenance, name = Provenance(f"the folder {folder}"), folder.name
     else:
         _refuse("a set of TensorFlow Datasets", groups=groups, class_names=class_names)
         image_size = image_size or PHOTO_SIZE
         found, info = catalog.in_catalog(str(source), image_size)
+        name = str(source).replace("/", "_")
         provenance = Provenance(
             f"TensorFlow Datasets {info.full_name}",
             url=info.homepage,
@@ -157,9 +175,10 @@ def load(
     for note in (notes := [*found.notes, *notes]):
         print(note)
     sizes = {part: len(members) for part, members in rows.items()}
+    streams = {part: found.stream(members) for part, members in rows.items()}
     return ImageDataset(
-        name=pathlib.Path(found.name).name,
-        **_kept({part: found.stream(members) for part, members in rows.items()}, sizes, image_size),
+        name=name,
+        **(streams if pair else _kept(streams, sizes, image_size)),
         class_names=found.class_names,
         sizes=sizes,
         image_size=image_size,
@@ -184,6 +203,7 @@ def from_photos(files: Mapping[str, Sequence[bytes]], *, image_size: tuple[int, 
     """
     if len(files) < 2:
         raise ValueError(f"It takes at least two things, with different names; photos came of {list(files)}.")
+    photos.require_size(image_size)
     images, labels = [], []
     for label, (name, contents) in enumerate(files.items()):
         different = list(dict.fromkeys(contents))
@@ -291,7 +311,11 @@ def _is_folder(source: str | os.PathLike) -> bool:
     """A path, or a name that stands for a folder here or cannot be anything else."""
     if not isinstance(source, str):
         return True
-    return pathlib.Path(source).expanduser().exists() or source.startswith((".", "/", "~")) or "\\" in source
+    return os.path.exists(_expanded(source)) or source.startswith((".", "/", "~")) or "\\" in source  # noqa: PTH110
+
+
+def _expanded(source: str | os.PathLike) -> str:
+    return os.path.expanduser(os.fspath(source))  # noqa: PTH111 (Path.expanduser raises for "~nobody")
 
 
 def _by_part(groups: Sequence[str], rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

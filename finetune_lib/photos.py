@@ -17,31 +17,27 @@ import tqdm
 from finetune_lib import splits
 
 # What a photo's file name ends in. HEIC is named, and then refused, rather than overlooked.
-ENDINGS = {
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".heic",
-    ".heif",
-    ".jfif",
-    ".jp2",
-    ".jpe",
-    ".jpeg",
-    ".jpg",
-    ".pbm",
-    ".pgm",
-}
-ENDINGS |= {".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-}
+ENDINGS = frozenset((".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"))
+ENDINGS |= {".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+PART_NAMES = (
+    dict.fromkeys(("train", "training"), "train")
+    | dict.fromkeys(("validation", "valid", "val"), "validation")
+    | dict.fromkeys(("test", "testing"), "test")
+)
 LISTED = 100  # how many unreadable files an error lists
+
+# Pillow warns of odd metadata, which does not concern the pixels, and of large images. Filtered once and for
+# all, since warnings.catch_warnings is not safe in the threads that read.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def require_size(image_size: tuple[int, int]) -> None:
+    """Raise ValueError unless ``image_size`` is a height and a width in pixels."""
+    shape = np.array(image_size)
+    if shape.shape != (2,) or shape.dtype.kind != "i" or (shape < 1).any():
+        raise ValueError(
+            f"image_size is {image_size!r}; it is (height, width) in pixels, such as (224, 224)."
+        )
 
 
 def read(content: bytes, image_size: tuple[int, int]) -> np.ndarray:
@@ -63,22 +59,23 @@ def read(content: bytes, image_size: tuple[int, int]) -> np.ndarray:
         raise OSError("the file is empty")
     height, width = image_size
     try:
-        with PIL.Image.open(io.BytesIO(content)) as photo, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata, which does not concern the pixels
+        with PIL.Image.open(io.BytesIO(content)) as photo:
             # A JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster.
             photo.draft(photo.mode, (2 * max(image_size), 2 * max(image_size)))
             upright = PIL.ImageOps.exif_transpose(photo)
             if upright.mode.startswith("I;16"):
                 upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype("uint8"))
-            elif upright.mode in ("I", "F"):
-                raise OSError("its pixels have 32 bits, of unknown range; save it with 8 bits a colour")
-            return np.asarray(PIL.ImageOps.fit(upright.convert("RGB"), (width, height)))
+            if upright.mode not in ("I", "F"):
+                return np.asarray(PIL.ImageOps.fit(upright.convert("RGB"), (width, height)))
     except PIL.UnidentifiedImageError:
         if content[4:8] == b"ftyp":
             raise OSError("it is HEIC or a video, which Pillow cannot read; save it as JPEG") from None
         raise OSError("it is not an image that Pillow can read") from None
+    except PIL.Image.DecompressionBombError as error:
+        raise OSError(f"it is unreasonably large: {error}") from error
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything
-        raise OSError(str(error) or type(error).__name__) from error
+        raise OSError(f"it is damaged or cut short ({str(error) or type(error).__name__})") from error
+    raise OSError("it has one number of 32 bits a pixel, of unknown range; save it with 8 bits a colour")
 
 
 def in_folder(
@@ -105,33 +102,27 @@ def in_folder(
     if not folder.is_dir():
         reason = "is a file; unpack it first" if folder.exists() else "does not exist"
         raise NotADirectoryError(f"{folder} {reason}. Give a folder that holds one folder for each class.")
-    part_folders = {
-        place: PART_NAMES[place.name.lower()]
-        for place in _folders(folder)
-        if place.name.lower() in PART_NAMES
-    }
-    if set(part_folders) != set(_folders(folder)) or "train" not in part_folders.values():
-        part_folders = {folder: ""}
     paths: list[pathlib.Path] = []
     parts: list[str] = []
     names: list[str] = []
-    strangers: list[pathlib.Path] = []
-    for place, part in part_folders.items():
+    left_out: list[pathlib.Path] = []
+    class_folders: dict[str, pathlib.Path] = {}
+    for place, part in _part_folders(folder).items():
         for class_folder in _folders(place):
-            inside = [
-                path for path in sorted(class_folder.rglob("*")) if path.is_file() and not _hidden(path)
-            ]
-            found = [path for path in inside if path.suffix.lower() in ENDINGS]
-            if not found:
-                raise ValueError(_empty_class(class_folder, inside))
-            strangers += sorted(set(inside) - set(found))
-            paths += found
-            parts += [part] * len(found)
-            names += [class_folder.name] * len(found)
-    loose = [path for place in part_folders for path in place.iterdir() if path.suffix.lower() in ENDINGS]
-    class_names = sorted(set(names))
-    if len(class_names) < 2:
-        raise ValueError(_too_few_classes(folder, class_names, loose))
+            files = _files(class_folder, "**/*")
+            images = [path for path in files if path.suffix.lower() in ENDINGS]
+            if not images:
+                raise ValueError(_empty_class(class_folder, files))
+            name = _text(class_folder.name)
+            class_folders[name] = class_folder
+            left_out += [path for path in files if path.suffix.lower() not in ENDINGS]
+            paths += images
+            parts += [part] * len(images)
+            names += [name] * len(images)
+        left_out += [path for path in _files(place, "*") if path.suffix.lower() in ENDINGS]
+    if len(class_folders) < 2:
+        raise ValueError(_too_few_classes(folder, class_folders, len(left_out)))
+    class_names = sorted(class_folders)
     digests, problems = look_through(paths, image_size)
     if problems and not skip_unreadable:
         raise ValueError(_unreadable(problems))
@@ -140,24 +131,25 @@ def in_folder(
     if problems:
         path, reason = next(iter(problems.items()))
         notes.append(
-            f"{len(problems)} unreadable files were left out, such as {path.relative_to(folder)} ({reason})."
+            f"{len(problems)} unreadable files were left out, such as {_text(path.relative_to(folder))} "
+            f"({reason})."
         )
-    if left_out := strangers + loose:
+    if left_out:
         notes.append(
             f"{len(left_out)} files were left out that are not named like an image or stand outside the "
-            f"class folders, such as {left_out[0].relative_to(folder)}."
+            f"class folders, such as {_text(left_out[0].relative_to(folder))}."
         )
-    files = [str(paths[row]) for row in good]
-    labels = np.array([class_names.index(names[row]) for row in good], "int64")
+    numbers = {name: number for number, name in enumerate(class_names)}
+    labels = np.array([numbers[names[row]] for row in good], "int64")
     return splits.Collection(
         name=str(folder),
         class_names=tuple(class_names),
         labels=labels,
         digests=[digests[row] for row in good],
-        places=[os.path.relpath(file, folder) for file in files],
+        places=[_text(paths[row].relative_to(folder)) for row in good],
         parts=np.array([parts[row] for row in good]),
         groups=[str(group_of(paths[row].relative_to(folder))) for row in good] if group_of else None,
-        stream=lambda rows: stream_files([files[row] for row in rows], labels[rows], image_size),
+        stream=lambda rows: stream_files([paths[good[row]] for row in rows], labels[rows], image_size),
         notes=tuple(notes),
     )
 
@@ -186,7 +178,9 @@ def look_through(
     return [digest for digest, _ in looked], problems
 
 
-def stream_files(files: Sequence[str], labels: np.ndarray, image_size: tuple[int, int]) -> tf.data.Dataset:
+def stream_files(
+    files: Sequence[pathlib.Path], labels: np.ndarray, image_size: tuple[int, int]
+) -> tf.data.Dataset:
     """``(image, label)`` of each file in order, decoded when it is asked for, a few ahead."""
 
     def read_file(path: bytes) -> np.ndarray:
@@ -215,13 +209,42 @@ def progress(items: Iterable, description: str, total: int) -> tqdm.tqdm:
     return tqdm.tqdm(items, description, total, delay=2, unit=" images")
 
 
+def _part_folders(folder: pathlib.Path) -> dict[pathlib.Path, str]:
+    """Where class folders stand, and whose part that is: train, validation and test, or ``folder`` itself."""
+    folders = _folders(folder)
+    parts = {place: PART_NAMES[place.name.lower()] for place in folders if place.name.lower() in PART_NAMES}
+    complete = "train" in parts.values() and len(parts) == len(folders)
+    if complete:
+        return parts
+    if len(set(parts.values())) > 1:
+        raise ValueError(
+            f"{folder} holds the folders {', '.join(_text(place.name) for place in folders)}. If train, "
+            "validation or test stand there, then train at least, and nothing else beside them: move the "
+            "others away, or rename what is a class."
+        )
+    return {folder: ""}  # a single one beside others is a class: a train among cars
+
+
 def _folders(place: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in place.iterdir() if path.is_dir() and not _hidden(path))
+    return sorted(path for path in place.iterdir() if path.is_dir() and not _hidden(path.name))
 
 
-def _hidden(path: pathlib.Path) -> bool:
-    # What Finder and Explorer leave behind, also inside of zip files.
-    return path.name.startswith((".", "__MACOSX")) or path.name.lower() in ("thumbs.db", "desktop.ini")
+def _files(place: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    return sorted(
+        path
+        for path in place.glob(pattern)
+        if path.is_file() and not any(map(_hidden, path.relative_to(place).parts))
+    )
+
+
+def _hidden(name: str) -> bool:
+    # What Finder, Explorer, Jupyter and others leave behind, also inside of zip files.
+    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def _text(path: str | os.PathLike) -> str:
+    """A path that can be printed and written to files, even if its bytes are no text."""
+    return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
 def _empty_class(class_folder: pathlib.Path, files: Sequence[pathlib.Path]) -> str:
@@ -232,21 +255,18 @@ def _empty_class(class_folder: pathlib.Path, files: Sequence[pathlib.Path]) -> s
     )
 
 
-def _too_few_classes(folder: pathlib.Path, class_names: Sequence[str], loose: Sequence[pathlib.Path]) -> str:
+def _too_few_classes(folder: pathlib.Path, class_folders: dict[str, pathlib.Path], loose: int) -> str:
     wanted = (
         f"Make one folder for each class: {folder / 'cat'}, {folder / 'dog'}, ..., and put the images there."
     )
-    if class_names:
-        inside = next(place for place in folder.rglob(class_names[0]) if place.is_dir())
-        hint = f" If the classes are the folders inside it, give {inside}." if _folders(inside) else ""
-        return f"{folder} holds a single class, {class_names[0]!r}; it takes at least two.{hint} {wanted}"
-    if loose:
-        return f"{folder} holds {len(loose)} images, but no class folders. {wanted}"
-    return f"{folder} holds no images. {wanted}"
+    for name, inside in class_folders.items():
+        hint = f" If the classes are the folders inside it, give {_text(inside)}." if _folders(inside) else ""
+        return f"{folder} holds a single class, {name!r}; it takes at least two.{hint} {wanted}"
+    return f"{folder} holds {f'{loose} images, but no class folders' if loose else 'no images'}. {wanted}"
 
 
 def _unreadable(problems: dict[pathlib.Path, str]) -> str:
-    lines = [f"  {path}: {reason}" for path, reason in problems.items()]
+    lines = [f"  {_text(path)}: {reason}" for path, reason in problems.items()]
     more = [f"  ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
     return "\n".join(
         [

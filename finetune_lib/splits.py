@@ -57,21 +57,23 @@ def split(found: Collection, seed: int = 0) -> tuple[dict[str, np.ndarray], list
         ValueError: if some class would be missing from a part, or the source's own parts share a group.
     """
     kept, notes = without_copies(found)
-    groups = found.digests if found.groups is None else found.groups
+    groups = found.groups or found.digests
     _require_whole_groups(found, groups, kept)
     order = sorted(kept, key=lambda row: draw(found.digests[row], seed))
     parts = {part: [row for row in order if found.parts[row] == part] for part in PARTS}
     missing = [part for part in PARTS if not parts[part]]
+    dealt = [part for part in PARTS if part in missing or part == "train"]
     if missing:
         free = [row for row in order if found.parts[row] in ("", "train")]
-        shared_out = _share_out(found.labels, groups, free, missing, seed)
-        parts |= {part: [row for row in order if shared_out.get(row) == part] for part in {*missing, "train"}}
-    _require_all_classes(found, parts)
+        shared_out = _share_out(found.labels, groups, free, dealt, seed)
+        parts |= {part: [row for row in order if shared_out.get(row) == part] for part in dealt}
+    _require_all_classes(found, groups, parts, dealt, notes)
     return {part: np.array(rows) for part, rows in parts.items()}, notes
 
 
 def without_copies(found: Collection) -> tuple[list[int], list[str]]:
     """The rows to keep: one of each set of identical images, none of those with contradictory labels."""
+    groups = found.groups or found.digests
     by_digest = collections.defaultdict(list)
     for row, digest in enumerate(found.digests):
         by_digest[digest].append(row)
@@ -81,7 +83,9 @@ def without_copies(found: Collection) -> tuple[list[int], list[str]]:
             doubtful.append(rows)
         else:
             copies += len(rows) - 1
-            kept.append(max(rows, key=lambda row: (PARTS.index(found.parts[row] or "train"), -row)))
+            kept.append(
+                max(rows, key=lambda row: (PARTS.index(found.parts[row] or "train"), groups[row], -row))
+            )
     notes = []
     if copies:
         notes.append(
@@ -120,32 +124,39 @@ def fingerprint(found: Collection) -> str:
         f"{found.class_names[label]} {digest}"
         for label, digest in zip(found.labels, found.digests, strict=True)
     )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def draw(identity: str, seed: int | str) -> bytes:
     """A number that looks random and depends on nothing but its arguments, to sort by."""
-    return hashlib.sha256(f"{seed} {identity}".encode()).digest()
+    return hashlib.sha256(f"{seed} {identity}".encode(errors="surrogatepass")).digest()
 
 
 def _share_out(
-    labels: np.ndarray, groups: Sequence[str], rows: list[int], missing: list[str], seed: int
+    labels: np.ndarray, groups: Sequence[str], rows: list[int], names: list[str], seed: int
 ) -> dict[int, str]:
-    """Each row's part: whole groups, the largest first, where most of their classes' share is still open."""
-    names = list(dict.fromkeys(["train", *missing]))
+    """Each row's part: whole groups, the largest first, each where most of it has room, train before others.
+
+    Single images thus fill one part after the other, and one more of them shifts the bounds by one at most. A
+    part that still lacks a class gets one of its last groups, room or not.
+    """
     counts = np.bincount(labels[rows])
-    room = np.zeros((len(names), len(counts)))
-    for part in range(1, len(names)):
-        room[part] = np.maximum(1, np.round(HELD_OUT * counts))
-    room[0] = counts - room.sum(axis=0)
+    room = np.tile(np.maximum(1, np.round(HELD_OUT * counts)), (len(names), 1))
+    room[0] = counts - room[1:].sum(axis=0)
     members = collections.defaultdict(list)
     for row in rows:
         members[groups[row]].append(row)
+    waiting = collections.Counter(label for group in members.values() for label in {*labels[group]})
+    lacks = np.ones(room.shape, bool)
     result: dict[int, str] = {}
     for group in sorted(members, key=lambda group: (-len(members[group]), draw(group, seed))):
         classes, sizes = np.unique(labels[members[group]], return_counts=True)
-        part = int(np.argmax(room[:, classes] @ (sizes / counts[classes])))
+        last = lacks[:, classes] & (lacks[:, classes].sum(axis=0) >= [waiting[label] for label in classes])
+        fits = np.minimum(room[:, classes].clip(0), sizes) / counts[classes]
+        part = int(np.argmax((last + fits / (1 + len(counts))).sum(axis=1)))
         room[part, classes] -= sizes
+        lacks[part, classes] = False
+        waiting.subtract(classes)
         result |= dict.fromkeys(members[group], names[part])
     return result
 
@@ -163,25 +174,33 @@ def _require_whole_groups(found: Collection, groups: Sequence[str], kept: list[i
         )
 
 
-def _require_all_classes(found: Collection, parts: dict[str, list[int]]) -> None:
+def _require_all_classes(
+    found: Collection, groups: Sequence[str], parts: dict[str, list[int]], dealt: list[str], notes: list[str]
+) -> None:
     for label, name in enumerate(found.class_names):
-        for part, rows in parts.items():
-            if label in found.labels[rows]:
-                continue
-            if part in found.parts:
-                raise ValueError(
-                    f"Class {name!r} has no images in the {part} part of {found.name}. Every class needs "
-                    "some in every part that you give; or give class folders without parts above them."
-                )
-            members = np.flatnonzero(found.labels == label).tolist()
-            things, total = "different images", len({found.digests[row] for row in members})
-            if found.groups is not None:
-                things, total = "groups of images", len({found.groups[row] for row in members})
-            raise ValueError(
-                f"Class {name!r} has only {total} {things} to share out, so none for the {part} part of "
-                f"{found.name}. It takes at least 3, one each for training, validation and test. "
-                "Add images, or leave the class out."
+        of_class = {part: [row for row in rows if found.labels[row] == label] for part, rows in parts.items()}
+        lacking = next((part for part, rows in of_class.items() if not rows), None)
+        if lacking is None:
+            continue
+        things = "different images" if found.groups is None else "groups of images"
+        count = len({groups[row] for part in dealt for row in of_class[part]})
+        if lacking in found.parts and (lacking not in dealt or not count):
+            reason = (
+                f"no images in the {lacking} part of {found.name}. Every class needs some in every part that "
+                "you give; or give class folders without parts above them."
             )
+        elif count < len(dealt):
+            reason = (
+                f"only {count} {things} to share out, so none for the {lacking} part of {found.name}. It "
+                f"takes at least {len(dealt)}: one for each of {', '.join(dealt)}. Add images, or leave the "
+                "class out."
+            )
+        else:
+            reason = (
+                f"{count} {things}, but they hold other classes, too, and no way was found to give each of "
+                f"{', '.join(dealt)} some of every class. Add or divide groups, or try another split_seed."
+            )
+        raise ValueError(" ".join([f"Class {name!r} has {reason}", *notes]))
 
 
 def _images(count: int) -> str:
