@@ -381,3 +381,22 @@ def test_report_and_progress_can_be_read(capsys):
     assert "15 of 307 parameters trained; 1 of 5 layers moved" in lines[1]
     fitting.fit(freezing.freeze(fresh()), small_dataset(), epochs=1, verbose=0)
     assert capsys.readouterr().err == ""
+
+
+def test_class_weights_weigh_the_loss_of_each_image():
+    dataset = small_dataset(24, classes=3)
+    images, labels = map(np.stack, zip(*dataset.train.as_numpy_iterator(), strict=True))
+    weights = {0: 0.5, 1: 1.0, 2: 4.0}
+    model = freezing.freeze(fresh())
+    model.get_layer("drop").rate = 0.0  # so that the loss in training can be foretold
+    probabilities = keras.ops.softmax(model.predict(images.astype("float32"), verbose=0)).numpy()
+    losses = -np.log(probabilities[np.arange(len(labels)), labels])
+    expected = np.mean([weights[label] * loss for label, loss in zip(labels, losses, strict=True)])
+    report = fitting.fit(
+        model, dataset, epochs=1, batch_size=24, learning_rate=0.0, class_weights=weights, verbose=0
+    )
+    assert report.history["loss"][0] == pytest.approx(expected, rel=1e-4)
+    assert "weighted by class" in report.loss and abs(expected - losses.mean()) > 0.1
+    for wrong in ({0: 1.0, 1: 1.0}, {1: 1.0, 2: 1.0, 3: 1.0}, {}):
+        with pytest.raises(ValueError, match="one weight for each of 0 to 2"):
+            fitting.fit(model, dataset, epochs=1, class_weights=wrong)

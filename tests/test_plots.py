@@ -61,3 +61,19 @@ def test_a_shown_figure_carries_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_columns_line_up() -> None:
     assert plots.table(["name", "n"], [["a", "10"], ["long", "2"]]) == "name   n\na     10\nlong   2"
+
+
+def test_bars_stand_beside_their_names_with_their_values() -> None:
+    (axes,) = plots.bars(["read", "decode"], {"before": [50, 1234.5], "after": [0.25, 99]}, "speed").axes
+    assert [text.get_text() for text in axes.texts] == ["50", "1,234", "0.25", "99"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["read", "decode"]
+    before, after = ([bar.get_y() for bar in bars] for bars in axes.containers)
+    assert before[0] < after[0] < before[1] < after[1] and axes.yaxis_inverted()  # the first one on top
+
+
+def test_a_confusion_matrix_of_many_classes_still_fits_on_a_page() -> None:
+    labels = np.arange(102)
+    names = tuple(f"flower {number}" for number in labels)
+    result = evaluation.Evaluation("test", names, labels, np.eye(102, dtype="float32"))
+    figure = plots.confusion_matrix(result)
+    assert max(figure.get_size_inches()) <= 16 and not figure.axes[0].texts
