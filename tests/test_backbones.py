@@ -189,18 +189,8 @@ def test_diagnose_sees_pixels_that_were_prepared_already(built):
 
 
 def test_diagnose_sees_a_network_without_its_preprocessing(built):
-    if built.backbone.name == "GlyphNet":
-        image = keras.Input((32, 32, 3))
-        base = keras.Model(image, glyphnet.layers(image))
-    else:
-        standardised = built.backbone.preprocessing == backbones.STANDARDISED
-        bare = {"include_preprocessing": False} if standardised else {}
-        network = getattr(keras.applications, built.backbone.name)
-        base = network(
-            weights=None, include_top=False, input_shape=(32, 32, 3), **bare, **small(built.backbone)
-        )
-    pooled = keras.layers.GlobalAveragePooling2D()(base.output)
-    model = keras.Model(base.input, keras.layers.Dense(3)(pooled))
+    first = next(layer for layer in built.model.layers if layer.weights)
+    model = keras.Model(first.input, built.model.output)
     assert problems(model, lambda raw: raw) == ["Preprocessing is missing."]
     assert problems(model, lambda raw: raw / 127.5 - 1) == []  # the user's own, before the model
 
@@ -275,6 +265,23 @@ print(json.dumps(answers))
     assert answers["damaged, checked"] == answers["VGG16"]  # Keras compares a hash, and wants to download
     damaged = folder / backbones.mobilenet_v2_url().rpartition("/")[2]
     assert f"Delete {damaged}, which cannot be read, and run this again." in answers["damaged"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "Connection reset by peer"),
+        ValueError("Incomplete or corrupted file detected. The auto file hash does not match."),
+    ],
+)
+def test_a_download_that_broke_off_can_be_tried_again(error, monkeypatch, tmp_path):
+    def network(**arguments):
+        raise error
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    image = keras.Input((64, 64, 3))
+    with pytest.raises(OSError, match=r"could not be downloaded or read: .*(peer|match). Run this again\.$"):
+        backbones.build_from_keras(network, backbones.unchanged, image)
 
 
 @pytest.mark.skipif(not SHARED_WEIGHTS.exists(), reason="needs the MobileNetV2 0.35 weights in ../shared")
