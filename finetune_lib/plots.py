@@ -143,7 +143,7 @@ def bars(
 ) -> matplotlib.figure.Figure:
     """Horizontal bars, for each name one of each series, the first name on top, every bar with its value."""
     figure = matplotlib.figure.Figure(
-        figsize=(8, 0.8 + 0.28 * len(names) * len(series)), layout="constrained"
+        figsize=(8, 0.8 + 0.22 * len(names) * len(series)), layout="constrained"
     )
     axes = figure.subplots()
     for place, (label, values) in enumerate(series.items()):

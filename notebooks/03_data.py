@@ -643,7 +643,7 @@ for _ in range(8):
 appetite = 8 * 32 / (time.perf_counter() - start)
 names = [*speed, "MobileNetV2 eats (frozen)"]
 figure = plots.bars(names, {"speed": [*speed.values(), appetite]}, "images per second (logarithmic scale)")
-figure.axes[0].set_xscale("log")
+figure.axes[0].set(xscale="log", xlim=(10, None))
 plots.show(
     figure,
     "Images per second after each step of the pipeline, and how many a frozen MobileNetV2 takes: "
