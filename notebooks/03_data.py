@@ -203,6 +203,8 @@ def promise_and_truth(splitter, seed):
 
 
 # %% [markdown]
+# In words: draw six writers and put their images away. Split what remains, three quarters to learn from, one quarter aside. Fit the head (a logistic regression: one layer of weights, as in `classifier.build`). Then read off the accuracy twice, on the images set aside and on the six strangers.
+#
 # **Guess:** which promise will be higher, and by how many points will it be missed? We repeat it eight times, each time with other writers in the future, because a single split can be lucky.
 
 # %% tags=["nbval-ignore-output"]
@@ -447,6 +449,8 @@ plots.show(
 )
 
 # %% [markdown]
+# How strong should the changes be? As strong as the variety you expect in use, and no stronger than a person can still read. If you cannot tell what an augmented image shows, the network is being taught to guess. Look at a grid like this one before every training; it takes a minute, and it is where most mistakes in augmentation are found.
+#
 # What keeps a label depends on the task. **Before you go on:** which of these changes would you allow for digits, which for flowers? A mirror image; half a turn; black for white; a slight turn; a different colour.
 
 # %%
@@ -604,7 +608,7 @@ print(
 )
 
 # %% [markdown]
-# The steps, one at a time. First a plain loop: read, decode, scale. Then `tf.data` with several images at once (`map` in parallel). Then `cache`, which keeps what was decoded: the first epoch is as slow as before, all others are not.
+# The steps, one at a time. First a plain loop: read, decode, scale, and the next. Then `tf.data` with several images at once (`map` in parallel), which can gain at most as much as there are processor cores. Then `cache`, which keeps what was decoded: the first epoch is as slow as before, all others only copy memory. **Guess:** which of the two steps gains more?
 
 # %% tags=["nbval-ignore-output"]
 import time
