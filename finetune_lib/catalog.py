@@ -72,9 +72,15 @@ def find(name: str) -> Any:
 
     Raises:
         ValueError: if there is none, or not one of images with one label each.
+        OSError: if TensorFlow Datasets does not work here.
     """
     import tensorflow_datasets as tfds
 
+    if not hasattr(tfds, "builder"):  # its import only prints what went wrong
+        raise OSError(
+            "TensorFlow Datasets does not work with the packages installed here. On Colab run the lesson's "
+            "first cell; elsewhere pip install 'tensorflow-metadata<1.18' importlib_resources. Then restart."
+        )
     try:
         builder = tfds.builder(name)
     except Exception as error:  # an unknown name, version or configuration: no common type
@@ -108,7 +114,7 @@ def prepare(builder: Any) -> None:
     name = builder.info.full_name
     if builder.is_prepared():
         return
-    urls = [] if builder.MANUAL_DOWNLOAD_INSTRUCTIONS else list(builder.url_infos)[:3]
+    urls = [] if builder.MANUAL_DOWNLOAD_INSTRUCTIONS else list(builder.url_infos or [])[:3]
     if urls and not any(map(_answers, urls)):
         raise OSError(
             f"{name} is not on this machine ({builder.data_dir}), and {urls[0]} cannot be reached: "

@@ -1,6 +1,7 @@
 """Real image files for the tests of data, photos, splits and catalog."""
 
 import hashlib
+import importlib.metadata
 import io
 import pathlib
 import re
@@ -66,6 +67,9 @@ def parts(dataset: data.ImageDataset) -> dict[str, set[str]]:
 
 def use_catalogue(monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path) -> None:
     """Have TensorFlow Datasets keep its files in ``folder``."""
+    version = importlib.metadata.version("tensorflow-metadata")
+    if tuple(map(int, version.split(".")[:2])) >= (1, 18):
+        pytest.skip(f"needs tensorflow-metadata<1.18, as this project asks for; here is {version}")
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
     import tensorflow_datasets as tfds
 
@@ -75,4 +79,5 @@ def use_catalogue(monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path) -> None
 
 def said(words: str) -> str:
     """A pattern that finds these words, whatever the white space; ``...`` stands for anything."""
-    return r"\s+".join(re.escape(word).replace(r"\.\.\.", ".*") for word in words.split())
+    pieces = [r"\s+".join(map(re.escape, piece.split())) for piece in words.split("...")]
+    return "(?s)" + ".*".join(pieces)
