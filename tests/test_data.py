@@ -1,17 +1,17 @@
-"""The digits, their writers and splits; photos and arrays; what bad input is told."""
+"""The digits and their writers; arrays; a learner's own photos; photos that do not fit into memory."""
 
-import io
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
+import pictures
 import PIL.Image
 import pytest
 import sklearn.datasets
 import tensorflow as tf
 
-from finetune_lib import augmentation, data, digits
-
-FLOWERS = pathlib.Path(__file__).parents[2] / "shared" / "tfds"
+from finetune_lib import augmentation, data, digits, photos
 
 
 def images_of(stream: tf.data.Dataset) -> np.ndarray:
@@ -52,8 +52,7 @@ def test_a_draw_changes_the_training_images_only() -> None:
     assert np.array_equal(images_of(first.train), images_of(again.train))
     assert not np.array_equal(images_of(first.train), images_of(other.train))
     assert np.array_equal(images_of(first.test), images_of(other.test))
-    labels = [int(label) for _, label in first.train]
-    assert np.bincount(labels).tolist() == [5] * 10
+    assert np.bincount(pictures.labels(first.train)).tolist() == [5] * 10
 
 
 def test_wild_images_differ_from_clean_ones_as_described() -> None:
@@ -118,59 +117,117 @@ def test_from_arrays_refuses_what_cannot_be_right() -> None:
             data.from_arrays("mine", ["a", "b"], train=good, validation=bad, test=good)
 
 
-def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+def test_arrays_are_divided_as_files_are() -> None:
+    images = np.stack([np.asarray(pictures.picture(number)) for number in range(40)])
+    names = np.array(["dog", "cat"]).repeat(20)
+    dataset = data.load((images, names))
+    assert dataset.name == "arrays" and dataset.class_names == ("cat", "dog")
+    assert dataset.sizes == {"train": 24, "validation": 8, "test": 8} and dataset.image_size == (32, 48)
+    known = [pictures.digest(image) for image in images]
+    found = pictures.parts(dataset)
+    assert set().union(*found.values()) == set(known)
+    for image, label in dataset.train.as_numpy_iterator():
+        assert dataset.class_names[label] == names[known.index(pictures.digest(image))]
+    again = data.load((images[::-1], names[::-1]), labels_per_class=4)
+    assert pictures.parts(again) == found | {"train": pictures.parts(again)["train"]}
+    assert pictures.parts(again)["train"] < found["train"] and again.sizes["train"] == 8
+    assert again.provenance == dataset.provenance and len(dataset.provenance.sha256) == 64
+    assert pictures.parts(data.load((images, names), split_seed=1)) != found
 
 
-def test_photos_come_out_upright_in_colour_and_in_three_parts() -> None:
-    turned = PIL.Image.new("RGB", (40, 60), "red")
-    turned.paste("blue", (0, 0, 40, 30))
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 3  # upside down
-    assert (
-        data.read_photo(encoded(turned, "JPEG", exif=exif, quality=95), (32, 32))[4, 16] > [200, -1, -1]
-    ).all()
+def test_arrays_of_many_forms_are_taken() -> None:
+    generator = np.random.default_rng(0)
+    grey = generator.integers(0, 256, (20, 8, 6))
+    numbers = [0, 1] * 10
+    wanted = pictures.parts(data.load((np.repeat(grey[..., None], 3, axis=-1).astype("uint8"), numbers)))
+    forms = (grey.astype("uint8"), grey[..., None].astype("uint8"), grey.astype("uint8").tolist())
+    for images in forms[:2]:
+        assert pictures.parts(data.load((images, numbers))) == wanted
+    for images in (grey, grey.astype("float64"), forms[2], tf.constant(grey)):
+        dataset = data.load((images, numbers), class_names=["a", "b"])
+        assert dataset.train.element_spec[0].dtype == tf.float32 and dataset.class_names == ("a", "b")
+        assert dataset.image_size == (8, 6) and next(iter(dataset.train))[0].shape == (8, 6, 3)
+
+
+def test_arrays_are_divided_by_group() -> None:
+    images = np.stack([np.asarray(pictures.picture(number)) for number in range(60)])
+    patients = np.arange(60) // 6
+    dataset = data.load((images, np.arange(60) % 2), groups=patients)
+    assert {part: len(set(groups)) for part, groups in dataset.groups.items()} == {
+        "train": 6,
+        "validation": 2,
+        "test": 2,
+    }
+    known = [pictures.digest(image) for image in images]
+    for part, groups in dataset.groups.items():
+        found = pictures.digests(getattr(dataset, part))
+        assert [str(patients[known.index(digest)]) for digest in found] == groups.tolist()
+
+
+def test_a_learners_photos_come_in_three_parts() -> None:
     files = {
-        "grey": [encoded(PIL.Image.new("L", (50, 40), shade)) for shade in range(0, 250, 25)],
-        "clear": [
-            encoded(PIL.Image.new("RGBA", (40, 50), (shade, 0, 0, 255))) for shade in range(0, 250, 50)
+        "grey": [pictures.encoded(PIL.Image.new("L", (50, 40), shade)) for shade in range(5, 255, 25)],
+        "red": [
+            pictures.encoded(PIL.Image.new("RGBA", (40, 50), (shade, 0, 0, 255)))
+            for shade in range(5, 255, 50)
         ],
     }
-    dataset = data.from_photos(files, image_size=(32, 32))
-    assert dataset.sizes == {"train": 9, "validation": 3, "test": 3}
-    assert dataset.class_names == ("grey", "clear") and images_of(dataset.train).shape == (9, 32, 32, 3)
+    dataset = data.from_photos(files | {"red": files["red"] * 2}, image_size=(32, 32))
+    assert dataset.sizes == {"train": 9, "validation": 3, "test": 3} and dataset.name == "own_photos"
+    assert dataset.class_names == ("grey", "red") and dataset.image_size == (32, 32)
+    assert pictures.parts(dataset) == pictures.parts(data.from_photos(files, image_size=(32, 32)))
+    examples = data.example_photos(dataset, ["red"], 1)
+    assert photos.read(examples["red"][0], (32, 32)).tobytes() in {
+        image.tobytes() for image in images_of(dataset.validation)
+    }
 
 
-def test_bad_photos_are_named() -> None:
-    good = [encoded(PIL.Image.new("RGB", (40, 40), (shade, 0, 0))) for shade in range(4)]
-    with pytest.raises(ValueError, match="at least two things"):
-        data.from_photos({"cup": good}, image_size=(32, 32))
-    with pytest.raises(ValueError, match="3 different photos of 'pen' are too few"):
-        data.from_photos({"cup": good, "pen": good[:3]}, image_size=(32, 32))
-    with pytest.raises(ValueError, match="1 different photos of 'pen'"):
-        data.from_photos({"cup": good, "pen": good[:1] * 6}, image_size=(32, 32))
-    for broken in (b"", b"not an image", good[0][:40]):
-        with pytest.raises(ValueError, match="Photo 2 of 'pen'"):
-            data.from_photos({"cup": good, "pen": [good[0], broken, *good[2:]]}, image_size=(32, 32))
+def test_what_does_not_fit_into_memory_is_decoded_anew(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures.write_classes(tmp_path, cat=10, dog=10)
+    decoded: list[bytes] = []
+    read = photos.read
+    monkeypatch.setattr(photos, "read", lambda content, size: decoded.append(content) or read(content, size))
+    for room, anew in ((20, 0), (16, 4), (11, 12 + 4 + 4), (0, 20)):
+        monkeypatch.setattr(data, "KEPT_BYTES", room * 32 * 48 * 3)
+        dataset = data.load(tmp_path, image_size=pictures.SIZE)
+        first = {part: pictures.digests(getattr(dataset, part)) for part in dataset.sizes}
+        decoded.clear()
+        assert {part: pictures.digests(getattr(dataset, part)) for part in dataset.sizes} == first
+        assert len(decoded) == anew
 
 
-def test_an_unknown_name_is_told_so() -> None:
-    with pytest.raises(ValueError, match="no data set called 'digitz'"):
-        data.load("digitz")
+GROWTH_OF_PEAK_MEMORY = """
+import re, sys
+from finetune_lib import data
+
+def peak():  # in MB; resource.getrusage would count the process that started this one
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) // 1024
+
+for data.KEPT_BYTES in (0, 2**40):
+    dataset = data.load(sys.argv[1])
+    list(dataset.train.batch(32).take(3))
+    before = peak()
+    for part in (dataset.train, dataset.validation, dataset.test) * 2:
+        for image, label in part:
+            pass
+    print(peak() - before)
+"""
 
 
-@pytest.mark.skipif(not FLOWERS.exists(), reason="needs the prepared tf_flowers photos in ../shared")
-def test_flowers_from_tensorflow_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFDS_DATA_DIR", str(FLOWERS))
-    import tensorflow_datasets as tfds
-
-    # TFDS reads the variable once, when it is imported, which another test may have caused.
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(FLOWERS), raising=False)
-    dataset = data.load("tf_flowers", labels_per_class=3)
-    assert dataset.class_names == ("dandelion", "daisy", "tulips", "sunflowers", "roses")
-    assert dataset.sizes == {"train": 15, "validation": 200, "test": 200}
-    assert np.bincount([int(label) for _, label in dataset.train]).tolist() == [3] * 5
-    image, _ = next(iter(dataset.test))
-    assert image.shape == (224, 224, 3) and 200 < float(tf.reduce_max(image)) <= 255
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="measures memory as Linux does")
+def test_photos_stream_through_little_memory_and_without_warnings(tmp_path: pathlib.Path) -> None:
+    for number in range(1500):
+        small = pictures.encoded(pictures.picture(number), "JPEG")
+        pictures.write(tmp_path / "ab"[number % 2] / f"{number}.jpg", small)
+    palette = pictures.encoded(pictures.picture(0).convert("P"), transparency=bytes([0, 128, *[255] * 254]))
+    pictures.write(tmp_path / "a" / "palette.png", palette)
+    cut_short = pictures.encoded(pictures.picture(1500), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    pictures.write(tmp_path / "b" / "exif.jpg", cut_short)
+    command = [sys.executable, "-c", GROWTH_OF_PEAK_MEMORY, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    streamed, kept = map(int, run.stdout.split()[-2:])
+    assert streamed < 60 and kept > 180  # MB; the photos are 226 MB when decoded
+    assert "UserWarning" not in run.stderr
