@@ -44,7 +44,7 @@ def in_arrays(
     low, high = images.min(), images.max()
     if not 0 <= low <= high <= 255 or high <= 1:  # not a number is in no order
         raise ValueError(
-            f"The pixels run from {low:.4g} to {high:.4g}; they must be raw, 0 to 255 (every backbone does "
+            f"The pixels run from {low:.6g} to {high:.6g}; they must be raw, 0 to 255 (every backbone does "
             "its own preprocessing). Undo whatever scaled them, for example images * 255."
         )
     known, numbers = np.unique(labels, return_inverse=True)
@@ -58,7 +58,7 @@ def in_arrays(
     else:
         numbers = labels
     if len(class_names) < 2:
-        raise ValueError(f"It takes at least two classes; all labels are {known[0]!r}.")
+        raise ValueError(f"It takes at least two classes; all labels are {str(known[0])!r}.")
     if groups is not None and np.shape(groups) != labels.shape:
         raise ValueError(
             f"For {len(labels)} images in arrays, groups is a sequence of {len(labels)} entries."

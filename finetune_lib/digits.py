@@ -80,7 +80,8 @@ def split(
         candidates = rows["train"][labels[rows["train"]] == label]
         if not 1 <= labels_per_class <= len(candidates):
             raise ValueError(
-                f"Class {label} has {len(candidates)} training images; {labels_per_class} were asked for."
+                f"Class {label} has {len(candidates)} training images; {labels_per_class} were asked for as "
+                f"labels_per_class. Ask for 1 to {len(candidates)}, or for None: all."
             )
         chosen.append(generator.choice(candidates, labels_per_class, replace=False))
     return rows | {"train": np.sort(np.concatenate(chosen))}

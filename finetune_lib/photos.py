@@ -147,7 +147,7 @@ def in_folder(
         labels=labels,
         digests=[digests[row] for row in good],
         places=[_text(paths[row].relative_to(folder)) for row in good],
-        parts=np.array([parts[row] for row in good]),
+        parts=np.array([parts[row] for row in good], str),
         groups=[str(group_of(paths[row].relative_to(folder))) for row in good] if group_of else None,
         stream=lambda rows: stream_files([paths[good[row]] for row in rows], labels[rows], image_size),
         notes=tuple(notes),
@@ -270,7 +270,7 @@ def _unreadable(problems: dict[pathlib.Path, str]) -> str:
     more = [f"  ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
     return "\n".join(
         [
-            f"{len(lines)} image files cannot be read:",
+            f"{len(lines)} image file{'' if len(lines) == 1 else 's'} cannot be read:",
             *lines[:LISTED],
             *more,
             "Mend or remove them, or leave them out with skip_unreadable=True.",

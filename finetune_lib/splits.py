@@ -67,7 +67,7 @@ def split(found: Collection, seed: int = 0) -> tuple[dict[str, np.ndarray], list
         free = [row for row in order if found.parts[row] in ("", "train")]
         shared_out = _share_out(found.labels, groups, free, dealt, seed)
         parts |= {part: [row for row in order if shared_out.get(row) == part] for part in dealt}
-    _require_all_classes(found, groups, parts, dealt, notes)
+    _require_all_classes(found, groups, parts, dealt, [*found.notes, *notes])
     return {part: np.array(rows) for part, rows in parts.items()}, notes
 
 
@@ -182,8 +182,9 @@ def _require_all_classes(
         lacking = next((part for part, rows in of_class.items() if not rows), None)
         if lacking is None:
             continue
-        things = "different images" if found.groups is None else "groups of images"
         count = len({groups[row] for part in dealt for row in of_class[part]})
+        kind = "different image" if found.groups is None else "group"
+        things = f"{count} {kind}{'' if count == 1 else 's'}"
         if lacking in found.parts and (lacking not in dealt or not count):
             reason = (
                 f"no images in the {lacking} part of {found.name}. Every class needs some in every part that "
@@ -191,13 +192,13 @@ def _require_all_classes(
             )
         elif count < len(dealt):
             reason = (
-                f"only {count} {things} to share out, so none for the {lacking} part of {found.name}. It "
+                f"only {things} to share out, so none for the {lacking} part of {found.name}. It "
                 f"takes at least {len(dealt)}: one for each of {', '.join(dealt)}. Add images, or leave the "
                 "class out."
             )
         else:
             reason = (
-                f"{count} {things}, but they hold other classes, too, and no way was found to give each of "
+                f"{things}, but they hold other classes, too, and no way was found to give each of "
                 f"{', '.join(dealt)} some of every class. Add or divide groups, or try another split_seed."
             )
         raise ValueError(" ".join([f"Class {name!r} has {reason}", *notes]))
