@@ -45,7 +45,7 @@ environment.report()
 # %%
 # @title What shall we learn, and from which network? { display-mode: "form" }
 data_name = "auto"  # @param ["auto", "digits_wild", "digits", "tf_flowers"] {allow-input: true}
-backbone_name = "auto"  # @param ["auto", "GlyphNet", "MobileNetV2"]
+backbone_name = "auto"  # @param ["auto", "GlyphNet", "MobileNetV2", "EfficientNetV2B0", "VGG16"]
 labels_per_class = 5  # @param {type: "integer"}
 
 from finetune_lib import classifier
@@ -144,7 +144,7 @@ from finetune_lib import comparison
 
 answers = []
 if backbone_name == "GlyphNet" or environment.gpu_names():
-    steps = comparison.HEAD.steps + comparison.FINE_TUNE.steps
+    steps = sum(recipe.steps for recipe in comparison.recipes(backbone_name))
     recipe = comparison.Recipe(steps, comparison.SCRATCH.learning_rate)
     answers.append(comparison.from_scratch(dataset, backbone_name, recipe=recipe))
 
