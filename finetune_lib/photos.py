@@ -131,13 +131,13 @@ def in_folder(
     if problems:
         path, reason = next(iter(problems.items()))
         notes.append(
-            f"{len(problems)} unreadable files were left out, such as {_text(path.relative_to(folder))} "
-            f"({reason})."
+            f"{splits.were(len(problems), 'unreadable file')} left out, such as "
+            f"{_text(path.relative_to(folder))} ({reason})."
         )
     if left_out:
         notes.append(
-            f"{len(left_out)} files were left out that are not named like an image or stand outside the "
-            f"class folders, such as {_text(left_out[0].relative_to(folder))}."
+            f"{splits.were(len(left_out), 'file')} left out, not named like an image or outside the class "
+            f"folders, such as {_text(left_out[0].relative_to(folder))}."
         )
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.array([numbers[names[row]] for row in good], "int64")
@@ -148,7 +148,7 @@ def in_folder(
         digests=[digests[row] for row in good],
         places=[_text(paths[row].relative_to(folder)) for row in good],
         parts=np.array([parts[row] for row in good], str),
-        groups=[str(group_of(paths[row].relative_to(folder))) for row in good] if group_of else None,
+        groups=[_group(group_of, paths[row].relative_to(folder)) for row in good] if group_of else None,
         stream=lambda rows: stream_files([paths[good[row]] for row in rows], labels[rows], image_size),
         notes=tuple(notes),
     )
@@ -242,6 +242,13 @@ def _hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
+def _group(group_of: Callable[[pathlib.Path], str], path: pathlib.Path) -> str:
+    try:
+        return str(group_of(path))
+    except Exception as error:
+        raise ValueError(f"The function groups failed for {_text(path)}: {error!r}") from error
+
+
 def _text(path: str | os.PathLike) -> str:
     """A path that can be printed and written to files, even if its bytes are no text."""
     return os.fspath(path).encode(errors="backslashreplace").decode()
@@ -251,7 +258,7 @@ def _empty_class(class_folder: pathlib.Path, files: Sequence[pathlib.Path]) -> s
     others = f", only {files[0].name} and the like" if files else ""
     return (
         f"The class folder {class_folder} holds no images{others}. Put images into it "
-        f"({', '.join(sorted(ENDINGS - {'.heic', '.heif'}))}), or remove the folder."
+        f"({', '.join(sorted(ENDINGS - {'.heic', '.heif'}))}), or move it away."
     )
 
 

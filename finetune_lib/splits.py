@@ -89,13 +89,13 @@ def without_copies(found: Collection) -> tuple[list[int], list[str]]:
     notes = []
     if copies:
         notes.append(
-            f"{_images(copies)} left out: identical to another one of the same class, byte for byte."
+            f"{were(copies, 'image')} left out: identical to another one of the same class, byte for byte."
         )
     if doubtful:
         pairs = "; ".join(" = ".join(found.places[row] for row in rows) for rows in doubtful[:5])
         notes.append(
-            f"{_images(sum(map(len, doubtful)))} left out: the same image stands under different classes "
-            f"({pairs}{'; ...' if len(doubtful) > 5 else ''}). Decide which class is right."
+            f"{were(sum(map(len, doubtful)), 'image')} left out: the same image stands under different "
+            f"classes ({pairs}{'; ...' if len(doubtful) > 5 else ''}). Decide which class is right."
         )
     return sorted(kept), notes
 
@@ -125,6 +125,11 @@ def fingerprint(found: Collection) -> str:
         for label, digest in zip(found.labels, found.digests, strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
+
+
+def were(count: int, thing: str) -> str:
+    """``"1 thing was"``, or ``"2 things were"``."""
+    return f"1 {thing} was" if count == 1 else f"{count} {thing}s were"
 
 
 def draw(identity: str, seed: int | str) -> bytes:
@@ -202,7 +207,3 @@ def _require_all_classes(
                 f"{', '.join(dealt)} some of every class. Add or divide groups, or try another split_seed."
             )
         raise ValueError(" ".join([f"Class {name!r} has {reason}", *notes]))
-
-
-def _images(count: int) -> str:
-    return f"{count} image was" if count == 1 else f"{count} images were"

@@ -83,7 +83,7 @@ CASES: dict[str, tuple] = {
     ),
     "an empty class": (
         lambda folder: (pictures.write_classes(folder, **BOTH) / "elk").mkdir(),
-        "The class folder ...elk holds no images. Put images into it (.avif, ...), or remove the folder.",
+        "The class folder ...elk holds no images. Put images into it (.avif, ...), or move it away.",
     ),
     "a class of text": (added("elk/a.txt"), "elk holds no images, only a.txt and the like. Put images"),
     "half a JPEG": (
@@ -169,6 +169,11 @@ CASES: dict[str, tuple] = {
         "10 groups stand in more than one part of ...mine, for example '0' in test and train. ...Move each "
         "group's images into one part, or give class folders",
         {"groups": lambda path: int(path.stem) % 10},
+    ),
+    "groups that fail": (
+        added("cat/x.png", PNG),
+        "The function groups failed for cat/x.png: ValueError(",
+        {"groups": lambda path: int(path.stem) % 3},
     ),
     "groups in a list": (classes(**BOTH), "For a folder, groups is a function of a file's", {"groups": [1]}),
     "class names": (classes(**BOTH), "class_names does not go with a folder", {"class_names": ["a", "b"]}),

@@ -120,7 +120,7 @@ def test_a_folder_as_people_have_them(tmp_path: pathlib.Path, capsys: pytest.Cap
     assert dataset.name == "my photos" and dataset.class_names == ("Größe XL", "kočka 🐈")
     assert sum(dataset.sizes.values()) == 12
     assert dataset.notes == (
-        "3 files were left out that are not named like an image or stand outside the class folders, such as "
+        "3 files were left out, not named like an image or outside the class folders, such as "
         f"{pathlib.Path('kočka 🐈', '0001')}.",
     )
     assert capsys.readouterr().out == dataset.notes[0] + "\n"
