@@ -99,6 +99,16 @@ def test_groups_stay_whole(sizes: list[int]) -> None:
         assert 0.5 < shares["train"] / len(part) < 0.7
 
 
+def test_the_largest_group_does_not_spoil_the_shares() -> None:
+    who = ["large"] * 50 + [f"small {number // 5}" for number in range(50)]
+    rows, _ = splits.split(collection(100, 100, groups=[f"{label} {name}" for label in "ab" for name in who]))
+    assert {part: len(members) for part, members in rows.items()} == {
+        "train": 120,
+        "validation": 40,
+        "test": 40,
+    }
+
+
 def test_groups_of_several_classes_stay_whole_and_give_every_part_every_class() -> None:
     generator = np.random.default_rng(0)
     for _ in range(20):
