@@ -27,11 +27,12 @@ def in_arrays(
         images, labels = np.asarray(images), np.asarray(labels)
     except ValueError as error:  # NumPy's own words are of an "inhomogeneous shape"
         raise ValueError("The images differ in size. Scale them to one, or give them as a folder.") from error
+    given = images.shape
     if images.ndim == 3 or images.shape[-1:] == (1,):
         images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
     if images.ndim != 4 or images.shape[-1] != 3 or labels.shape != (len(images),) or not len(images):
         raise ValueError(
-            f"Images of shape {images.shape} and labels of shape {labels.shape} do not fit: images are "
+            f"Images of shape {given} and labels of shape {labels.shape} do not fit: images are "
             "(count, height, width, 3), or (count, height, width) if grey; labels are (count,); count is at "
             "least 1."
         )
