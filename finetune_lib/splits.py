@@ -182,12 +182,12 @@ def _require_whole_groups(found: Collection, groups: Sequence[str], kept: list[i
 def _require_all_classes(
     found: Collection, groups: Sequence[str], parts: dict[str, list[int]], dealt: list[str], notes: list[str]
 ) -> None:
+    present = {part: set(found.labels[rows].tolist()) for part, rows in parts.items()}
     for label, name in enumerate(found.class_names):
-        of_class = {part: [row for row in rows if found.labels[row] == label] for part, rows in parts.items()}
-        lacking = next((part for part, rows in of_class.items() if not rows), None)
+        lacking = next((part for part in PARTS if label not in present[part]), None)
         if lacking is None:
             continue
-        count = len({groups[row] for part in dealt for row in of_class[part]})
+        count = len({groups[row] for part in dealt for row in parts[part] if found.labels[row] == label})
         kind = "different image" if found.groups is None else "group"
         things = f"{count} {kind}{'' if count == 1 else 's'}"
         if lacking in found.parts and (lacking not in dealt or not count):
