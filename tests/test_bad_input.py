@@ -12,7 +12,7 @@ PHOTOS = [pictures.encoded(pictures.picture(number)) for number in range(12)]
 
 ARRAYS = {
     "flat images": (IMAGES.reshape(20, -1), LABELS, "shape (20, 144) and labels of shape (20,) do not fit:"),
-    "one image": (IMAGES[0], LABELS[0], "shape (8, 6, 3) and labels of shape () do not fit: images are (count"),
+    "one image": (IMAGES[0], LABELS[0], "shape (8, 6, 3) and labels of shape () do not fit: images are"),
     "four channels": (IMAGES[..., [0, 1, 2, 0]], LABELS, "Images of shape (20, 8, 6, 4) and labels of shape"),
     "channels first": (IMAGES.transpose(0, 3, 1, 2), LABELS, "Images of shape (20, 3, 8, 6) and labels"),
     "too few labels": (IMAGES, LABELS[:19], "shape (20, 8, 6, 3) and labels of shape (19,) do not fit"),

@@ -153,7 +153,7 @@ def test_a_folder_of_images_and_the_report_read_as_it_says(
     job = ["--data", "my scans", "--backbone", "GlyphNet", "--skip-unreadable", "--labels-per-class", "9"]
     assert main_job.main(job) == 0
     printed = capsys.readouterr().out
-    assert "18 train" in printed and "1 unreadable files were left out" in printed
+    assert "18 train" in printed and "1 unreadable file was left out" in printed
     run = tmp_path / "runs" / "my_scans_GlyphNet"
     report = (run / "report.md").read_text(encoding="utf-8")
     assert "broken.png" in report and "SHA-256" in report
