@@ -169,7 +169,7 @@ def test_what_cannot_be_had_is_said_before_work_begins(
 ) -> None:
     cases = {
         "There is no backbone called 'VGG61'": ["--backbone", "VGG61"],
-        "does not exist": ["--data", str(tmp_path / "nowhere")],
+        "does not exist": ["--data", str(tmp_path / "nowhere"), "--backbone", "GlyphNet"],
         "no data set called 'digitz'.*Did you mean 'digits'": ["--data", "digitz", "--backbone", "GlyphNet"],
         "5000 were asked for": ["--labels-per-class", "5000"],
     }
