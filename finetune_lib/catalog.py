@@ -86,7 +86,7 @@ def find(name: str) -> Any:
     except Exception as error:  # an unknown name, version or configuration: no common type
         # Without the community's sets, whose list is fetched from the network, for minutes if there is none.
         known = tfds.list_builders(with_community_datasets=False)
-        if re.split("[/:]", name)[0].lower() in known:
+        if re.split("[/:]", name)[0] in known:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"TensorFlow Datasets cannot open {name!r}: {reason}") from error
         near = difflib.get_close_matches(name.lower(), {"digits", "digits_wild", *known}, n=3)

@@ -167,7 +167,7 @@ def load(
         provenance = Provenance(
             f"TensorFlow Datasets {info.full_name}",
             url=info.homepage,
-            licence=getattr(info.redistribution_info, "license", "") or "",
+            licence=getattr(info.redistribution_info, "license", None) or "not stated",
         )
     rows, notes = splits.split(found, split_seed)
     if labels_per_class is not None:

@@ -280,6 +280,6 @@ def _unreadable(problems: dict[pathlib.Path, str]) -> str:
             f"{len(lines)} image file{'' if len(lines) == 1 else 's'} cannot be read:",
             *lines[:LISTED],
             *more,
-            "Mend or remove them, or leave them out with skip_unreadable=True.",
+            "Mend or remove them, or leave them out: skip_unreadable=True, or --skip-unreadable.",
         ]
     )

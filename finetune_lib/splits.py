@@ -112,7 +112,7 @@ def draw_per_class(found: Collection, rows: np.ndarray, count: int, seed: int) -
         if not 1 <= count <= len(members):
             raise ValueError(
                 f"Class {name!r} has {len(members)} training images; {count} were asked for as "
-                f"labels_per_class. Ask for 1 to {len(members)}, or for None: all."
+                f"labels_per_class. Ask for 1 to {len(members)}, or for none: then all are used."
             )
         chosen.update(sorted(members, key=lambda row: draw(found.digests[row], f"labels {seed}"))[:count])
     return np.array([row for row in rows if row in chosen])
@@ -197,9 +197,8 @@ def _require_all_classes(
             )
         elif count < len(dealt):
             reason = (
-                f"only {things} to share out, so none for the {lacking} part of {found.name}. It "
-                f"takes at least {len(dealt)}: one for each of {', '.join(dealt)}. Add images, or leave the "
-                "class out."
+                f"only {things} to share out in {found.name}. It takes at least {len(dealt)}: one for each "
+                f"of {', '.join(dealt)}. Add images, or leave the class out."
             )
         else:
             reason = (

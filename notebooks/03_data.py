@@ -1,23 +1,23 @@
 # %% [markdown]
 # # Data: nothing lost, nothing leaked, nothing waiting
 #
-# In this notebook, we load images in three ways, split them so that the result can be believed, prepare them as the network was taught to see, and feed them as fast as it can eat.
+# In this notebook, we load images in three ways, split them so that the result can be believed, prepare them as the network was taught to see, and feed them as fast as it can take them.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/03_data.ipynb)
 #
-# **Time:** about 45 minutes to read and try: the code runs for 1 to 2 minutes on a CPU with two cores, an estimated 1 minute on a T4.
+# **Time:** about 45 minutes to read and try: the code runs for 1 to 2 minutes with the digits and 3 to 4 with photos on a CPU with two cores, an estimated 2 minutes on a T4.
 #
 # ## Learning objectives
 #
 # After this notebook, you will be able to
 #
 # - load labelled images by **name**, from a **folder** and from **arrays**, and know what happened to every file;
-# - find **leakage** and **duplicates**, and say how much better than the truth they make a result look;
+# - find **leakage** and **duplicates**, and say how much too good they make a result look;
 # - give a pretrained network the pixels it was **pretrained on**, and notice when it does not get them;
 # - choose **augmentation** that keeps the label, and weigh **rare classes** so that they are not ignored;
 # - measure which step of the **input pipeline** the network waits for.
 #
-# Of all that can go wrong in fine-tuning, most goes wrong here, and almost all of it in silence: training runs, the loss falls, the number at the end is a wrong one. So in this lesson we break things on purpose, and measure what each mistake costs.
+# Much of what goes wrong in fine-tuning goes wrong here, and in silence: training runs, the loss falls, and the number at the end is wrong. So in this lesson we break things on purpose, and measure what each mistake costs.
 
 # %% tags=["nbval-ignore-output"]
 # On Colab: install the course's library, change nothing that is preinstalled. Everywhere: say what runs here.
@@ -37,13 +37,11 @@ from finetune_lib import environment
 environment.report()
 
 # %% [markdown]
-# The lesson measures on handwritten digits, because for them we know something rare and precious: *who made each image*. Where a section can use other data and another network, it takes what this form says (`auto`: photos of flowers with MobileNetV2 if they can be had here, otherwise digits with GlyphNet).
+# The lesson measures on handwritten digits, because for them we know something that is rarely recorded: *who made each image*. Where a section can use other data and another network, it takes what this form says (`auto`: photos of flowers with MobileNetV2 if they can be had here, otherwise digits with GlyphNet).
 
 # %%
 # @title Which data and which network for sections 1, 4 and 5? { display-mode: "form" }
-data_name = (
-    "auto"  # @param ["auto", "digits_wild", "digits", "tf_flowers", "cats_vs_dogs"] {allow-input: true}
-)
+data_name = "auto"  # @param ["auto", "digits_wild", "digits", "tf_flowers"] {allow-input: true}
 backbone_name = "auto"  # @param ["auto", "GlyphNet", "MobileNetV2", "EfficientNetV2B0", "VGG16"]
 
 from finetune_lib import backbones, classifier, data
@@ -53,7 +51,7 @@ data_name, backbone_name = classifier.choose(data_name, backbone_name)
 # %% [markdown]
 # ## 1. Three ways to load
 #
-# **By name.** One word gives three parts, a size, the class names, and where it all comes from. Read the last line: a data set without a source and a licence is a rumour.
+# **By name.** A name is one of the course's own (`digits`, `digits_wild`) or that of an image classification set in [TensorFlow Datasets](https://www.tensorflow.org/datasets/catalog/overview), which is downloaded the first time. One word gives three parts, a size, the class names, and where it all comes from. Read the last line. Where no licence is stated, find it before you publish anything (the photos of tf_flowers are CC BY 2.0, each by its own photographer).
 
 # %%
 dataset = data.load(data_name, labels_per_class=20)
@@ -62,7 +60,7 @@ print("classes:", ", ".join(dataset.class_names))
 print("from:", dataset.provenance)
 
 # %% [markdown]
-# The parts are `tf.data` streams of `(image, label)`. Nothing is decoded before somebody asks, so a set of 20,000 photos needs no more memory than a set of 200. Pixels are **raw RGB, 0 to 255**; remember that for section 4.
+# Each part is a *stream* (a `tf.data.Dataset`): it hands out one pair `(image, label)` after the other. Photos are decoded when they are asked for, and kept only while they fit into 512 MB, so that a large set does not fill the memory. Pixels are **raw RGB, 0 to 255**; remember that for section 4.
 
 # %%
 image, label = next(iter(dataset.train))
@@ -70,7 +68,7 @@ print("image:", image.shape, image.dtype.name, "from", image.numpy().min(), "to"
 print("label:", int(label), "which means", dataset.class_names[label])
 
 # %% [markdown]
-# **From a folder.** Your own photos will come as files, in one folder for each class. Real folders are messy: scans, logos, pictures made for print, photos from a phone held sideways. We draw one picture and save it in six ways that are all common.
+# **From a folder.** Your own photos will come as files, in one folder for each class. Real folders are messy: scans, logos, pictures made for print, photos from a phone held sideways. We draw one picture, in yellow ink on blue paper, and save it in six ways that all occur.
 
 # %%
 import pathlib
@@ -78,32 +76,32 @@ import tempfile
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 
 from finetune_lib import digits
 
 scans, scan_labels, writers = digits.arrays(wild=False)
 four = [scans[scan_labels == digit][0] for digit in (1, 2, 3, 4)]
 ink = np.vstack([np.hstack(four[:2]), np.hstack(four[2:])])
-colours = ink * [1.0, 0.8, 0.3] + (255 - ink) * [0.1, 0.25, 0.5]  # yellow ink on blue paper
-picture = PIL.Image.fromarray(colours.astype("uint8"))
+picture = PIL.ImageOps.colorize(PIL.Image.fromarray(ink).convert("L"), "#19407f", "#ffcc4c")
 
 folder = pathlib.Path(tempfile.mkdtemp()) / "mess"
 (folder / "paper").mkdir(parents=True)
 
 # %%
+grey = picture.convert("L")
+clear = picture.convert("RGBA")
+clear.putalpha(200)  # half transparent
 sideways = PIL.Image.Exif()
-sideways[0x0112] = 6  # "turn me by 90 degrees to see me upright": what a phone writes
-see_through = picture.convert("RGBA")
-see_through.putalpha(200)
-deep = PIL.Image.fromarray(np.asarray(picture.convert("L")).astype("uint16") * 257)
+sideways[0x0112] = 6  # the number of the note "turn me by 90 degrees to see me upright"
 
 paper = folder / "paper"
-picture.convert("L").save(paper / "grey.png")
-picture.convert("P", palette=PIL.Image.Palette.ADAPTIVE).save(paper / "palette.gif")
-see_through.save(paper / "clear.png")
-picture.convert("CMYK").save(paper / "print.jpg", quality=95)
-picture.rotate(90).save(paper / "phone.jpg", exif=sideways, quality=95)
-deep.save(paper / "16_bit.png")
+grey.save(paper / "grey.png")  # a scanner
+picture.convert("P", palette=PIL.Image.Palette.ADAPTIVE).save(paper / "palette.gif")  # an old web page
+clear.save(paper / "clear.png")  # a logo
+picture.convert("CMYK").save(paper / "print.jpg", quality=95)  # a print shop: four inks
+picture.rotate(90).save(paper / "phone.jpg", exif=sideways, quality=95)  # a phone, held sideways
+PIL.Image.fromarray(np.asarray(grey).astype("uint16") * 257).save(paper / "16_bit.png")  # a microscope
 
 # %% [markdown]
 # **Guess:** if you open these six files and turn each into an array, how many different shapes will you get? A network wants one.
@@ -115,22 +113,22 @@ files = sorted(paper.iterdir())
 naive = [np.asarray(PIL.Image.open(file)) for file in files]
 ours = [photos.read(file.read_bytes(), (64, 64)) for file in files]
 rows = [
-    [file.name, PIL.Image.open(file).mode, str(raw.shape), str(raw.max()), str(clean.shape), str(clean.max())]
+    [file.name, str(raw.shape), str(raw.max()), str(clean.shape), str(clean.max())]
     for file, raw, clean in zip(files, naive, ours, strict=True)
 ]
-print(plots.table(["file", "mode", "as it is", "largest", "loaded", "largest"], rows))
+print(plots.table(["file", "as it is", "largest number", "loaded", "largest number"], rows))
 
 # %% [markdown]
-# Three kinds of shape, and three traps that a shape does not show. The palette file holds *numbers of colours*, not colours. The 16-bit file goes up to 65,535, and a careless conversion would cut all of that off at 255, to pure white. The phone's photo has the right shape and lies on its side. In the upper row is what the pixels say without care, in the lower row what the course's library makes of the files: everything upright, in colour, 0 to 255.
+# Three kinds of shape, and four traps that a shape does not show. The numbers in the palette file are not colours but positions in a list of colours. `print.jpg` and `clear.png` both have four numbers a pixel: in one they are four inks, in the other red, green, blue and opacity. The 16-bit file goes up to 52,685, and a careless conversion would cut everything off at 255, to pure white. And the phone's photo has the right shape and lies on its side. In the upper row is what the numbers show without care, in the lower row what the course's library makes of the files: all upright, all RGB (grey stays grey), 0 to 255.
 
 # %%
-shown = [np.resize(raw.astype("float32"), (64, 64)) if raw.ndim == 2 else raw[..., :3] for raw in naive]
-shown = [np.repeat(raw[..., None], 3, axis=-1) if raw.ndim == 2 else raw for raw in shown]
+shown = [np.stack([raw] * 3, axis=-1) if raw.ndim == 2 else raw[..., :3] for raw in naive]
+shown = [np.pad(raw, [(1, 1), (1, 1), (0, 0)], constant_values=128) for raw in shown]  # a thin frame
 names = [file.name for file in files]
 plots.show(
     plots.image_grid([*shown, *ours], [*names, *["loaded"] * 6], columns=6),
-    "Six files of the same picture. Upper row, pixels as stored: " + ", ".join(names) + ": wrong colours, "
-    "one on its side, one all white. Lower row, loaded by the library: six times the same upright picture.",
+    "Six files of the same picture. Upper row, numbers as stored: " + ", ".join(names) + ": wrong colours, "
+    "one on its side, one all white. Lower row, loaded by the library: all upright, four in colour, two grey.",
 )
 
 # %% [markdown]
@@ -157,9 +155,9 @@ mess = data.load(folder, image_size=(64, 64), skip_unreadable=True)
 print(mess)
 
 # %% [markdown]
-# (Folders in two storeys, `train/cat`, `test/cat` and so on, work too, and are then left as they are.)
+# (Folders on two levels, `train/cat`, `test/cat` and so on, work too, and are then left as they are.)
 #
-# **From arrays.** If the images are in memory already, hand them over with their labels. This is also where you can say *who made* each image, which brings us to the most expensive mistake in this lesson.
+# **From arrays.** If the images are in memory already, hand them over with their labels. This is also where you can say *who made* each image, which brings us to the mistake in this lesson that is hardest to see.
 
 # %%
 by_writer = data.load((scans, scan_labels), groups=writers)
@@ -170,7 +168,7 @@ for part in ("train", "validation", "test"):
 # %% [markdown]
 # ## 2. Leakage: a promise that cannot be kept
 #
-# The 1,797 digits were written by 14 people, some 130 each. `infer_writers` found out who wrote what, from the order of the labels alone: everybody filled in the same form. Suppose your network will later read the handwriting of *strangers*. You set some images aside to find out how well it will do. Two ways to choose them:
+# The 1,797 digits come from 14 filled-in forms, some 130 each. (UCI speaks of 13 writers, so one may have filled in two; we shall say "14 writers".) `digits.infer_writers` found the forms from the order of the labels alone: everybody copied the same sequence. Suppose your network will later read the handwriting of *strangers*. You set some images aside to find out how well it will do. Two ways to choose them:
 #
 # - **at random**: the common way, one line of code;
 # - **by writer**: all images of some writers.
@@ -187,71 +185,78 @@ backbone_alone = keras.Model(model.input, model.get_layer("average_pool").output
 features = backbone_alone.predict(scans.astype("float32"), batch_size=256, verbose=0)
 print("features:", features.shape)
 
+# %% [markdown]
+# One repeat, in words: draw six writers and put their images away. Split what remains, three quarters to learn from and one quarter aside. Fit the head, here scikit-learn's logistic regression, which is the same single layer of weights as `logits` in our models. Then read off the accuracy twice: on the images set aside, and on the six strangers.
+
 # %%
-from sklearn import linear_model, model_selection
+from sklearn import linear_model
 
 
-def promise_and_truth(splitter, seed):
-    """Accuracy on the images that the splitter set aside, and on six writers of the future."""
-    future = np.isin(writers, np.random.default_rng(seed).choice(14, 6, replace=False))
-    pool = np.flatnonzero(~future)
-    learn, aside = next(splitter.split(pool, groups=writers[pool]))
+def promise_and_truth(by_writer, seed):
+    """Accuracy (%) on the images that were set aside, and on six writers of the future."""
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(14)
+    future, pool = np.isin(writers, shuffled[:6]), ~np.isin(writers, shuffled[:6])
+    aside = np.isin(writers, shuffled[6:8]) if by_writer else generator.random(len(writers)) < 0.25
+    learn, check = pool & ~aside, pool & aside
     head = linear_model.LogisticRegression(max_iter=200, tol=1e-2)
-    head.fit(features[pool[learn]], scan_labels[pool[learn]])
-    promise = head.score(features[pool[aside]], scan_labels[pool[aside]])
-    return promise, head.score(features[future], scan_labels[future])
+    head.fit(features[learn], scan_labels[learn])
+    return [100 * head.score(features[rows], scan_labels[rows]) for rows in (check, future)]
 
 
 # %% [markdown]
-# In words: draw six writers and put their images away. Split what remains, three quarters to learn from, one quarter aside. Fit the head (a logistic regression: one layer of weights, as in `classifier.build`). Then read off the accuracy twice, on the images set aside and on the six strangers.
-#
-# **Guess:** which promise will be higher, and by how many points will it be missed? We repeat it eight times, each time with other writers in the future, because a single split can be lucky.
+# **Guess:** which promise will be higher, and by how many points will it be missed? We repeat it twelve times, each time with other writers in the future, because a single split can be lucky.
 
 # %% tags=["nbval-ignore-output"]
-splitters = {
-    "at random": lambda seed: model_selection.ShuffleSplit(1, test_size=0.25, random_state=seed),
-    "by writer": lambda seed: model_selection.GroupShuffleSplit(1, test_size=0.25, random_state=seed),
-}
 outcome = {
-    way: 100 * np.array([promise_and_truth(make(seed), seed) for seed in range(8)])
-    for way, make in splitters.items()
+    way: np.array([promise_and_truth(by_writer, seed) for seed in range(12)])
+    for way, by_writer in {"at random": False, "by writer": True}.items()
 }
 rows = []
 for way, values in outcome.items():
-    excess = values[:, 0] - values[:, 1]
-    means = [f"{mean:.1f}%" for mean in values.mean(axis=0)]
-    rows.append([way, *means, f"{excess.mean():+.1f} points", f"{excess.std(ddof=1):.1f}"])
-print(plots.table(["images set aside", "promised", "came true", "too good by", "std over repeats"], rows))
+    for repeat, (promise, truth) in enumerate(values):
+        rows.append([way, str(repeat), f"{promise:.1f}", f"{truth:.1f}", f"{promise - truth:+.1f}"])
+print(plots.table(["images set aside", "repeat", "promised (%)", "came true (%)", "too good by"], rows))
 
 # %% tags=["nbval-ignore-output"]
 import matplotlib.figure
 
 figure = matplotlib.figure.Figure(figsize=(9, 3), layout="constrained")
-for axes, (way, values) in zip(figure.subplots(1, 2, sharex=True, sharey=True), outcome.items(), strict=True):
-    for repeat, (promise, truth) in enumerate(values):
-        axes.plot([promise, truth], [repeat, repeat], color=plots.GREY, linewidth=1)
-    axes.plot(values[:, 0], range(8), "o", color=plots.VERMILION, label="promised")
-    axes.plot(values[:, 1], range(8), "s", color=plots.BLUE, label="came true")
-    axes.set(title=f"set aside {way}", xlabel="accuracy (%)", ylabel="repeat")
+panels = figure.subplots(1, 2, sharex=True, sharey=True)
+for axes, (way, values) in zip(panels, outcome.items(), strict=True):
+    axes.hlines(range(12), values[:, 0], values[:, 1], color=plots.GREY, linewidth=1)
+    axes.plot(values[:, 0], range(12), "o", color=plots.VERMILION, label="promised")
+    axes.plot(values[:, 1], range(12), "s", color=plots.BLUE, label="came true")
+    axes.set(title=f"set aside {way}", xlabel="accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
-axes.legend(frameon=False)
+panels[0].set_ylabel("repeat")
+panels[1].legend(frameon=False)
 plots.show(
     figure,
-    "Promised and true accuracy in eight repeats. Set aside at random, the promise is near 99% every time and "
-    "the truth lies points below it. Set aside by writer, the promise scatters on both sides of the truth.",
+    "Promised and true accuracy in twelve repeats, the numbers of the table above. Set aside at random, nearly "
+    "every promise lies points above the truth. Set aside by writer, the promise scatters.",
 )
 
+# %% tags=["nbval-ignore-output"]
+excess = {way: values[:, 0] - values[:, 1] for way, values in outcome.items()}
+for way, points in excess.items():
+    print(
+        f"{way}: too good by {points.mean():+.1f} points on average (standard deviation {points.std(ddof=1):.1f})"
+    )
+
 # %% [markdown]
-# Look at the left picture. The random split does not merely promise too much. It does so *reliably*: eight times nearly the same high number, which looks like certainty, and eight times the truth lies below. The split by writer scatters widely, since the few strangers set aside may be tidy or not, but it does not flatter.
+# Look at the left picture. The random split does not merely promise too much. It does so *reliably*: nearly always the same high number, which looks like certainty, and nearly always the truth lies below. The split by writer errs on both sides, and a single one may err by as much, since the two strangers set aside may be tidy or not. But it has no reason to flatter, and on average it does so far less.
 #
-# A point or three may not sound like much. Think in mistakes.
+# A few points may not sound like much. Think in mistakes.
 
 # %%
-promised, true = 100 - outcome["at random"].mean(axis=0)
-assert true > 2 * promised, (true, promised)
-assert abs(np.subtract(*outcome["by writer"].mean(axis=0))) < np.subtract(*outcome["at random"].mean(axis=0))
-print("after a random split, strangers cause more than twice the mistakes that were promised: True")
-print("after a split by writer, the promise is nearer to the truth: True")
+assert (excess["at random"] > 0).sum() >= 9
+assert abs(excess["by writer"].mean()) < excess["at random"].mean()
+mistakes_promised, mistakes_made = 100 - outcome["at random"].mean(axis=0)
+assert mistakes_made > 2 * mistakes_promised, (mistakes_made, mistakes_promised)
+print("after a random split, at least nine of twelve promises were too good: True")
+print("and strangers cause more than twice the mistakes that were promised: True")
+print("averaged over the repeats, the promise by writer is nearer to the truth: True")
 
 # %% [markdown]
 # Neighbouring images are rarely independent: patients have several scans, cameras have a place, a video has frames, a photographer has a style. Ask of every data set: **what will be new when the network is used?** New writers, new patients, new cameras: split by that.
@@ -286,21 +291,40 @@ same = collections.defaultdict(list)
 for file in files:
     same[hashlib.sha256(file.read_bytes()).hexdigest()].append(file)
 copies = [group for group in same.values() if len(group) > 1]
-print(f"{len(copies)} images stand there more than once, for example {[file.name for file in copies[0]]}")
+print(f"{len(copies)} images occur more than once, for example {[file.name for file in copies[0]]}")
 
 # %% [markdown]
-# **Guess:** if a random fifth of the files becomes the test part, how many of the 40 pairs will be torn, one copy to learn from, the other to be tested on? Each such pair is a free point in the test.
+# **Guess:** if a random fifth of the files becomes the test part, how many of the 40 pairs will be torn, one copy to learn from, the other to be tested on? Such an image is tested on what was learned by heart.
 
 # %%
-torn = []
-for seed in range(100):
+from sklearn import model_selection
+
+torn, right_on_torn, right_on_others = [], [], []
+for seed in range(20):
     learn, test = model_selection.train_test_split(files, test_size=0.2, random_state=seed)
-    torn.append(sum(len({file in set(test) for file in pair}) == 2 for pair in copies))
-print(f"torn pairs over 100 random splits: {np.mean(torn):.1f} on average, {min(torn)} to {max(torn)}")
-print(f"expected from 2 * 0.8 * 0.2 of 40: {40 * 2 * 0.8 * 0.2:.1f}")
+    known = {digest for digest, group in same.items() if set(group) & set(learn)}
+    is_torn = np.array([hashlib.sha256(file.read_bytes()).hexdigest() in known for file in test])
+    learn_rows, test_rows = ([int(file.stem[5:8]) for file in part] for part in (learn, test))
+    head = linear_model.LogisticRegression(max_iter=200, tol=1e-2)
+    head.fit(features[learn_rows], scan_labels[learn_rows])
+    right = head.predict(features[test_rows]) == scan_labels[test_rows]
+    torn.append(is_torn.sum())
+    right_on_torn += list(right[is_torn])
+    right_on_others += list(right[~is_torn])
+print(f"torn pairs in 20 random splits: {np.mean(torn):.1f} on average, {min(torn)} to {max(torn)}")
+print(f"expected: 40 pairs * 2 * 0.8 * 0.2 = {40 * 2 * 0.8 * 0.2:.1f}")
+
+# %% tags=["nbval-ignore-output"]
+print(
+    f"right on torn images: {np.mean(right_on_torn):.1%}, on the other test images: {np.mean(right_on_others):.1%}"
+)
+
+# %%
+assert np.mean(right_on_torn) > np.mean(right_on_others)
+print("torn images are answered better than the others: True")
 
 # %% [markdown]
-# A third of all pairs. `data.load` looks at the hashes for you, keeps one of each, and says so:
+# About a third of all pairs, and the torn ones are answered better than the others. Here the images are easy and the copies few, so the whole accuracy gains little; the harder the task, the more a copy gives away. `data.load` looks at the hashes for you, keeps one of each, and says so:
 
 # %%
 deduplicated = data.load(folder, image_size=(32, 32))
@@ -316,7 +340,7 @@ assert not digests["train"] & digests["test"] and not digests["train"] & digests
 print("no image on two sides: True")
 
 # %% [markdown]
-# One more thing to know about this split: where an image goes depends on its *content*, not on its file's name or place in a list. Rename the files, or load the same photos from another source, and every one lands in the same part again. So a test image today is a test image next year.
+# One more thing to know about this split: where an image goes depends on its file's *content*, not on the file's name or its place in a list. Rename or reorder the files, and every one lands in the same part again; add some later, and few others move.
 #
 # What a hash cannot find: the same photo scaled, cropped or saved anew. Such near-copies come from the same maker or moment; where you know it, pass it as `groups`.
 #
@@ -331,7 +355,7 @@ for name in ("vgg16", "resnet", "mobilenet_v2", "efficientnet_v2", "convnext"):
     print(f"{name:16}", "  ".join(f"{value:8.2f}" for value in seen))
 
 # %% [markdown]
-# Look at the first two rows: the order is turned round, blue first, a habit of a program called Caffe that has outlived it by years. The last two seem to do nothing; those networks begin with layers that scale. In this course each network carries its own preprocessing inside, so you always hand over raw pixels:
+# Look at the first two rows: the order is reversed, blue first, a habit of a program called Caffe that has outlived it by years. The last two seem to do nothing; those networks begin with layers that scale. In this course each network carries its own preprocessing inside, so you always hand over raw pixels:
 
 # %%
 rows = [
@@ -376,7 +400,9 @@ divided = changed(lambda image: image / 255)
 shifted = changed(lambda image: image - 117)
 
 # %% [markdown]
-# For the third mistake we need the network without its preprocessing. In a flat Keras model that is one line: begin right before the first layer that has weights.
+# (`changed` returns the data set with a function applied to every image, as `map` does for a list.)
+#
+# For the third mistake we need the network without its preprocessing. Our models are one chain of layers, so we can begin a new model in the middle: right before the first layer that has weights.
 
 # %%
 first = next(position for position, layer in enumerate(model.layers) if layer.weights)
@@ -393,25 +419,28 @@ results = {
     "image - 117": evaluation.evaluate(model, shifted),
     "left out": evaluation.evaluate(bare, dataset),
 }
-groups = dataset.groups.get("test", np.arange(dataset.sizes["test"]))
+makers = dataset.groups.get("test", np.arange(dataset.sizes["test"]))  # unknown: image by image
 differences = {
-    name: evaluation.bootstrap_difference(result.correct, right.correct, groups)
+    name: evaluation.bootstrap_difference(result.correct, right.correct, makers)
     for name, result in results.items()
+    if result is not right
 }
 rows = [
     [name, f"{results[name].accuracy:.1%}", f"{100 * mean:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"]
     for name, (mean, low, high) in differences.items()
 ]
-print(plots.table(["preprocessing", "accuracy", "points", "95% interval"], rows))
+print(plots.table(["preprocessing", "accuracy", "points lost", "95% interval"], rows))
 
 # %% [markdown]
-# One mistake is a catastrophe, which is lucky: you will look for it. The dangerous ones cost a few points. Nobody misses points they never had.
+# Which mistake is fatal depends on the network. Dividing by 255 leaves hardly more than guessing. Leaving the preprocessing out costs GlyphNet a few points on the wild digits; if you took MobileNetV2, look what it does there. A catastrophe you will notice. A loss of a few points looks like a network that is simply not very good, and nobody misses points they never had.
 
 # %%
-if backbone_name == "GlyphNet":
+if (data_name, backbone_name) == ("digits_wild", "GlyphNet"):
     assert results["image / 255"].accuracy < 0.2
-    assert -0.2 < differences["image - 117"][0] <= differences["image - 117"][2] < 0
-    print("dividing is fatal, shifting costs points in silence: True")
+    for mistake in ("image - 117", "left out"):
+        mean, low, high = differences[mistake]
+        assert mean > -0.2 and high < 0, (mistake, differences[mistake])
+    print("dividing is fatal; shifting and leaving out cost points in silence: True")
 
 # %% [markdown]
 # No loss, no warning and no error tells you. The ranges do: what the images hold, and what the first layer with weights receives. `fitting.diagnose` measures both.
@@ -433,23 +462,20 @@ for name, (network, images) in {
 # With 20 images of a class, the network learns them by heart. So before each use we change an image in ways that *keep its label*: then it never sees the same pixels twice. The first column below is the image as it is; the others are what one epoch after another gets to see.
 
 # %%
-seeds = [[3, number] for number in range(7)]
 chosen = list(dataset.train.take(3).as_numpy_iterator())
-grid = []
-for image, _ in chosen:
-    grid += [
-        image,
-        *(dataset.augment(tf.cast(image, tf.float32), tf.constant(seed)).numpy() for seed in seeds),
-    ]
-titles = (["as it is"] + ["augmented"] * 7) * 3
+grid, titles = [], []
+for row, (image, label) in enumerate(chosen):
+    seeds = [tf.constant([row, number]) for number in range(7)]
+    grid += [image, *(dataset.augment(tf.cast(image, tf.float32), seed).numpy() for seed in seeds)]
+    titles += [dataset.class_names[label], *["augmented"] * 7]
 plots.show(
     plots.image_grid(grid, titles, columns=8),
-    "Three training images, each followed by seven augmented versions: turned, shifted, scaled, lighter or "
-    "darker, for digits also inverted and noisy. The label can still be read in every one.",
+    "Three training images under their labels, each followed by seven augmented versions: turned, shifted, "
+    "scaled, lighter or darker, for digits also inverted and noisy.",
 )
 
 # %% [markdown]
-# How strong should the changes be? As strong as the variety you expect in use, and no stronger than a person can still read. If you cannot tell what an augmented image shows, the network is being taught to guess. Look at a grid like this one before every training; it takes a minute, and it is where most mistakes in augmentation are found.
+# Is there one that you could not read? The wild digits are distorted already, and now and then augmentation goes too far with them. How strong should the changes be? As strong as the variety you expect in use, and no stronger than a person can still read. If you cannot tell what an augmented image shows, the network is being taught to guess. Look at a grid like this one before every training.
 #
 # What keeps a label depends on the task. **Before you go on:** which of these changes would you allow for digits, which for flowers? A mirror image; half a turn; black for white; a slight turn; a different colour.
 
@@ -472,7 +498,7 @@ plots.show(
 # %% [markdown]
 # Half a turn makes a 6 of a 9: that would teach a wrong label. A flower may well be mirrored; a digit may not. Colour is all right for digits and a loss for flowers.
 #
-# One technical point saves much grief: every change here is a function of the image **and a seed**, and the seed of `(run, epoch, image)` alone. Run it again and you get the same "random" images, whatever ran before, on however many processor cores.
+# One technical point: every change here is a function of the image **and a seed**, and the seed one of `(run, epoch, image)`. Run it again and you get the same "random" images.
 
 # %%
 image = tf.cast(chosen[0][0], tf.float32)
@@ -483,9 +509,9 @@ print("same seed, same picture: True")
 # %% [markdown]
 # ## 6. Imbalance: the rare classes
 #
-# Real classes are rarely of one size. We keep 40 training images each of the digits 0 to 4, and two each of 5 to 9, as if the latter were rare diseases.
+# Real classes are rarely the same size. We keep 40 training images each of the digits 0 to 4, and two each of 5 to 9, as if the latter were rare diseases.
 #
-# The loss is a sum over images, so the common half has 20 times the say. The remedy is as old as statistics: let each image count in inverse proportion to the size of its class. scikit-learn computes such weights, and `fit` takes them.
+# The loss is an average over images, so the common half has 20 times the say. The remedy is as old as statistics: let each image count in inverse proportion to the size of its class. scikit-learn computes such weights, and `fit` takes them.
 
 # %%
 from sklearn import metrics
@@ -504,6 +530,7 @@ def rare_after_four(rare, seed):
     return dataclasses.replace(full, train=train, sizes=full.sizes | {"train": len(kept)}), labels[kept]
 
 
+# %%
 def balanced(labels):
     """The weight of each class, in inverse proportion to its size; 1 on average over the images."""
     return class_weight.compute_class_weight("balanced", classes=np.arange(10), y=labels)
@@ -548,15 +575,15 @@ plots.show(
         {name: values.mean(axis=0) for name, values in recall.items()},
         "recall on validation images (%), mean of three draws",
     ),
-    "Recall of each class. The common classes 0 to 4 are recognised almost always in every case. Of the rare "
-    "classes 5 to 9 few are recognised with two images, more with weights, and most with ten images.",
+    "Recall of each class in percent, class by class: "
+    + "; ".join(f"{name}: {values.mean(axis=0).round().astype(int)}" for name, values in recall.items()),
 )
 
 # %% tags=["nbval-ignore-output"]
 rows = []
 for name, values in recall.items():
-    groups = [values[:, :5], values[:, 5:], values]  # common, rare, all ten
-    means = [group.mean(axis=1) for group in groups]
+    columns = [values[:, :5], values[:, 5:], values]  # common, rare, all ten
+    means = [column.mean(axis=1) for column in columns]
     rows.append([name, *(f"{mean.mean():.1f} +- {mean.std(ddof=1):.1f}" for mean in means)])
 print(plots.table(["mean recall (%)", "common classes", "rare classes", "all ten"], rows))
 
@@ -575,12 +602,13 @@ print("ten images instead of two help the rare classes more than weights do: Tru
 # %% tags=["nbval-ignore-output"]
 shares = np.bincount(unbalanced_labels) / len(unbalanced_labels)
 print(
-    f"plain accuracy on a lopsided test set: {plain @ shares:.1f}%, without recognising half of the classes"
+    f"plain accuracy on a lopsided test set: {plain @ shares:.1f}%,",
+    f"while {plain[5:].mean():.0f}% of the rare digits are recognised",
 )
 
 # %%
-assert plain @ shares > 88 and plain[5:].mean() < 60
-print("an accuracy near 90% or more hides rare classes that are mostly missed: True")
+assert plain @ shares > 90 and plain[5:].mean() < 50
+print("an accuracy over 90% hides rare classes of which more than half is missed: True")
 
 # %% [markdown]
 # So ask of every accuracy: *of what*? Lesson 06 goes on from here.
@@ -589,7 +617,7 @@ print("an accuracy near 90% or more hides rare classes that are mostly missed: T
 #
 # Reading, decoding, scaling, changing, batching: each image goes this way in every epoch. If that takes longer than the network needs for its own work, the network waits, and a GPU does so expensively. The usual advice is to add every trick there is. Ours is to find out first who is waiting for whom, by measuring both sides in the same unit: images a second.
 #
-# For this we need files of a photo's size: 256 digits, blown up and saved as JPEG, as a camera would.
+# For this we need larger files: 256 digits, blown up to 640x480 pixels, with a little grain, as JPEG.
 
 # %%
 folder = pathlib.Path(tempfile.mkdtemp())
@@ -634,7 +662,7 @@ images_per_second(kept.batch(32))  # the first epoch fills the cache
 speed["cache, from the second epoch on"] = images_per_second(kept.batch(32))
 
 # %% [markdown]
-# And the other side: how fast can a network eat? We take MobileNetV2 in its smallest size. Its weights do not matter for its speed, so random ones do. Frozen, it only runs forward; trained as a whole, it must run backward as well, at about three times the work.
+# And the other side: how fast is the network? We take MobileNetV2 in its smallest size, frozen, so that it only runs forward. Its weights do not matter for its speed, so random ones do.
 
 # %% tags=["nbval-ignore-output"]
 network = classifier.build("MobileNetV2", ["a", "b"], weights=None)
@@ -644,26 +672,32 @@ forward(batch)  # the first call compiles
 start = time.perf_counter()
 for _ in range(8):
     forward(batch).numpy()
-appetite = 8 * 32 / (time.perf_counter() - start)
-names = [*speed, "MobileNetV2 eats (frozen)"]
-figure = plots.bars(names, {"speed": [*speed.values(), appetite]}, "images per second (logarithmic scale)")
+network_speed = 8 * 32 / (time.perf_counter() - start)
+names = [*speed, "MobileNetV2, frozen"]
+figure = plots.bars(
+    names, {"speed": [*speed.values(), network_speed]}, "images per second (logarithmic scale)"
+)
 figure.axes[0].set(xscale="log", xlim=(10, None))
 plots.show(
     figure,
     "Images per second after each step of the pipeline, and how many a frozen MobileNetV2 takes: "
     + ", ".join(f"{name} {value:.0f}" for name, value in speed.items())
-    + f", MobileNetV2 {appetite:.0f}.",
+    + f", MobileNetV2 {network_speed:.0f}.",
 )
 
 # %% tags=["nbval-ignore-output"]
 print(plots.table(["step", "images per second"], [[name, f"{value:.0f}"] for name, value in speed.items()]))
-slowest = "the network" if appetite < speed["parallel map"] else "the images"
-print(f"MobileNetV2 eats {appetite:.0f} a second: in the first epoch, training waits for {slowest}.")
+both = 1 / (1 / speed["parallel map"] + 1 / network_speed)
+print(
+    f"MobileNetV2 takes {network_speed:.0f} a second; in turns with decoding on the same cores, {both:.0f}."
+)
 
 # %% [markdown]
-# Read your own figure: which bars are shorter than the network's? Those steps keep it waiting. Without a GPU the network itself is usually the slowest part, and no trick with the data will help. With a GPU its bar grows many times longer, while decoding stays as slow as the processor cores are: then decoding is what you wait for, and `cache` is worth more than anything else. (`data.load` does it for you, for as many parts as fit into 512 MB.) The price is that whatever comes before `cache` is frozen too. Augmentation must come *after* it, or the network sees the same "random" change in every epoch, a mistake that is easy to make and hard to notice.
+# The cache is what gains; on two cores the parallel map may gain little or nothing, since `tf.data` has work of its own. Now compare with the network. Without a GPU both sides share the same cores, so their times add up, as in the last line: an image costs 1/decoding + 1/network seconds, and a cache saves the first part. With a GPU the network's bar grows many times longer while decoding stays as slow as the cores are: then decoding is nearly all you wait for. (`data.load` keeps for you as many parts as fit into 512 MB.)
 #
-# Last, **prefetch**: prepare the next batch while the network eats this one. **Guess:** will it help on the machine you are sitting at?
+# The price is that whatever comes before `cache` is frozen too. Augmentation must come *after* it, or the network sees the same "random" change in every epoch, a mistake that is easy to make and hard to notice.
+#
+# Last, **prefetch**: prepare the next batch while the network works on this one. **Guess:** will it help on the machine you are sitting at?
 
 
 # %% tags=["nbval-ignore-output"]
@@ -677,13 +711,15 @@ def epoch_seconds(stream):
 
 in_turns = decoded.take(128).batch(32)
 ahead = decoded.take(128).batch(32).prefetch(tf.data.AUTOTUNE)
-ratios = [epoch_seconds(in_turns) / epoch_seconds(ahead) for _ in range(3)]
+epoch_seconds(ahead)  # not measured: the first pass warms up
+ratios = [epoch_seconds(in_turns) / epoch_seconds(ahead) for _ in range(5)]
 print(
-    f"without prefetch / with prefetch: {np.median(ratios):.2f} (three measurements: {np.round(ratios, 2)})"
+    f"time without prefetch / with it: {np.median(ratios):.2f} "
+    f"(five pairs: {min(ratios):.2f} to {max(ratios):.2f})"
 )
 
 # %% [markdown]
-# A ratio near 1 means that nothing was gained. Without a GPU both sides share the same processor cores, and preparing ahead only moves the work. With a GPU the cores are idle while it computes, and prefetching is nearly free: so `fitting.fit` always does it.
+# Above 1, prefetching gained. If 1 lies between the smallest and the largest ratio, nothing can be said. Without a GPU both sides share the same processor cores, and preparing ahead only moves the work. With a GPU the cores are idle while it computes, and prefetching is nearly free: so `fitting.fit` always does it.
 #
 # ## Your own folder
 #
@@ -711,9 +747,9 @@ plots.show(
 # ## Summary
 #
 # - **Loading** is a decision about every file: upright, RGB, 0 to 255; what cannot be read is named.
-# - A **split** must imitate the future: whatever will be new then (writers, patients, cameras) must be new to the test. At random, promises came out several points too good, and reliably so.
+# - A **split** must imitate the future: whatever will be new then (writers, patients, cameras) must be new to the test. At random, nearly every promise came out too good.
 # - **Copies** are found by hash, and one of each is kept.
-# - **Preprocessing** belongs inside the model. The worst mistake is not the fatal one but the one that costs a few points.
+# - **Preprocessing** belongs inside the model. A mistake that costs a few points is harder to find than a fatal one.
 # - **Augmentation** must keep the label, and should depend on a seed alone.
 # - **Class weights** give rare classes a say; more images of them would do more.
 # - **Measure** the pipeline in images a second before you tune it.
@@ -724,7 +760,7 @@ plots.show(
 #
 # ## Further reading
 #
-# - S. Kapoor and A. Narayanan, [Leakage and the reproducibility crisis in machine-learning-based science](https://doi.org/10.1016/j.patter.2023.100804), Patterns 2023: leakage in 294 published papers of 17 fields.
+# - S. Kapoor and A. Narayanan, [Leakage and the reproducibility crisis in machine-learning-based science](https://doi.org/10.1016/j.patter.2023.100804), Patterns 2023: leakage in 294 published papers across 17 fields.
 # - INRIA, scikit-learn MOOC, [Sample grouping](https://inria.github.io/scikit-learn-mooc/python_scripts/cross_validation_grouping.html): the same digits, the same writers.
 # - B. Barz and J. Denzler, [Do we train on test data? Purging CIFAR of near-duplicates](https://arxiv.org/abs/1902.00423), 2020: 3.3% of CIFAR-10's test images have a twin in its training set, 10% of CIFAR-100's.
 # - M. Buda et al., [A systematic study of the class imbalance problem in convolutional neural networks](https://arxiv.org/abs/1710.05381), 2018.

@@ -89,7 +89,7 @@ CASES: dict[str, tuple] = {
     "half a JPEG": (
         added("cat/x.jpg", JPEG[:-300]),
         "1 image file cannot be read: ...x.jpg: it is damaged or cut short (...) Mend or remove them, or "
-        "leave them out with skip_unreadable=True.",
+        "leave them out: skip_unreadable=True, or --skip-unreadable.",
     ),
     "half a PNG": (added("cat/x.png", PNG[:-300]), "x.png: it is damaged or cut short (image file is trunc"),
     "half a GIF": (added("cat/x.gif", GIF[:-300]), "x.gif: it is damaged or cut short"),
@@ -136,13 +136,12 @@ CASES: dict[str, tuple] = {
     ),
     "two images of a class": (
         classes(cat=5, dog=2),
-        "'dog' has only 2 different images to share out, so none for the train part of ... It takes at least "
+        "'dog' has only 2 different images to share out in ... It takes at least "
         "3: one for each of train, validation, test. Add images, or leave the class out.",
     ),
     "one image for two parts": (
         parts(train={"cat": 5, "dog": 1}, test=BOTH),
-        "'dog' has only 1 different image to share out, so none for the train part ...at least 2: one for "
-        "each of train, validation.",
+        "'dog' has only 1 different image to share out in ...at least 2: one for each of train, validation.",
     ),
     "a class of copies": (
         each_file("cat/*", PNG),
@@ -155,7 +154,7 @@ CASES: dict[str, tuple] = {
     ),
     "two groups": (
         classes(**BOTH),
-        "'cat' has only 2 groups to share out, so none for the test part",
+        "'cat' has only 2 groups to share out",
         {"groups": lambda path: int(path.stem) % 2},
     ),
     "groups that cannot be dealt out": (
