@@ -106,7 +106,7 @@ PIL.Image.fromarray(np.asarray(grey).astype("uint16") * 257).save(paper / "16_bi
 # %% [markdown]
 # **Guess:** if you open these six files and turn each into an array, how many different shapes will you get? A network wants one.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from finetune_lib import photos, plots
 
 files = sorted(paper.iterdir())
@@ -117,6 +117,7 @@ rows = [
     for file, raw, clean in zip(files, naive, ours, strict=True)
 ]
 print(plots.table(["file", "as it is", "largest number", "loaded", "largest number"], rows))
+assert {clean.shape for clean in ours} == {(64, 64, 3)}
 
 # %% [markdown]
 # Three kinds of shape, and four traps that a shape does not show. The numbers in the palette file are not colours but positions in a list of colours. `print.jpg` and `clear.png` both have four numbers a pixel: in one they are four inks, in the other red, green, blue and opacity. The 16-bit file goes up to 52,685, and a careless conversion would cut everything off at 255, to pure white. And the phone's photo has the right shape and lies on its side. In the upper row is what the numbers show without care, in the lower row what the course's library makes of the files: all upright, all RGB (grey stays grey), 0 to 255.
@@ -134,7 +135,7 @@ plots.show(
 # %% [markdown]
 # Some files are beyond help: half a download, a text file with the wrong ending. It is best to hear of *all* of them, by name, *before* training starts rather than in epoch 3. So `data.load` opens every file once. We add a second class, and two such files.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 (folder / "blank").mkdir()
 for shade in range(6):
     PIL.Image.new("RGB", (64, 64), (40 * shade, 90, 160)).save(folder / "blank" / f"{shade}.png")
@@ -150,7 +151,7 @@ except ValueError as error:
 # %% [markdown]
 # The error says which files, why, and what to do. We ask for the second remedy.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 mess = data.load(folder, image_size=(64, 64), skip_unreadable=True)
 print(mess)
 
