@@ -83,7 +83,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--backbone",
         metavar="NAME",
         help="the pretrained network: GlyphNet, which comes with the course; or, downloaded the first time, "
-        "MobileNetV2, EfficientNetV2B0, ResNet50, ConvNeXtTiny, VGG16, VGG19, roughly from fast to slow "
+        "MobileNetV2, EfficientNetV2B0, ResNet50, ConvNeXtTiny, VGG16, VGG19, from little work to much "
         "(default: GlyphNet for the digits, MobileNetV2 for everything else)",
     )
     parser.add_argument(

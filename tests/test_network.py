@@ -18,42 +18,56 @@ pytestmark = pytest.mark.network
 HELD_OUT = ("validation", "test")  # nothing is decided here, so both can tell how good a model is
 
 
+HELD_OUT = ("validation", "test")  # nothing is decided here, so both can tell how good a model is
+ANSWERS = ("frozen", "fine-tuned")
+
+
 @pytest.fixture(scope="module")
 def flowers():
     return data.load("tf_flowers", labels_per_class=100)
 
 
-def held_out(model, dataset):
-    """Whether each held-out photo is recognised."""
-    return np.concatenate([evaluation.evaluate(model, dataset, part).correct for part in HELD_OUT])
+@pytest.fixture(scope="module")
+def named_answers(flowers):
+    """For each of three splits, which held-out photos either answer gets right."""
+    others = [data.load("tf_flowers", labels_per_class=100, split_seed=seed) for seed in (1, 2)]
+    return [frozen_and_tuned(dataset) for dataset in (flowers, *others)]
 
 
-def frozen_and_tuned(dataset, capsys):
-    """Both answers by the course's recipes for photos; prints and checks what they are worth."""
+def frozen_and_tuned(dataset):
+    """Whether each held-out photo is recognised, frozen and fine-tuned by the course's recipes for photos."""
     frozen = comparison.frozen(dataset, "MobileNetV2", verbose=0)
     assert fitting.diagnose(frozen.model, dataset) == []
     boundary = backbones.get("MobileNetV2").fine_tune_from
     tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=boundary, verbose=0)
     assert not tuned.reports[-1].moved["block_5_project"] and tuned.reports[-1].moved[boundary]
     assert not tuned.reports[-1].moved["block_14_expand_BN"]
-    before, after = (held_out(answer.model, dataset) for answer in (frozen, tuned))
-    gain = evaluation.bootstrap_difference(after, before, np.arange(len(before)))
-    with capsys.disabled():
-        print(f"\n{dataset}\nMobileNetV2 0.35, {len(before)} held-out photos:")
-        for answer, correct in ((frozen, before), (tuned, after)):
-            low, high = evaluation.wilson_interval(correct.sum(), len(correct))
-            print(f"  {answer.name}: {correct.mean():.1%} (95% interval {low:.1%} to {high:.1%})")
-        print("  gain: {:+.1%} ({:+.1%} to {:+.1%}), image by image".format(*gain))
-    assert before.mean() >= 0.84 and after.mean() > before.mean()
-    return frozen, tuned
+    return [
+        np.concatenate([evaluation.evaluate(answer.model, dataset, part).correct for part in HELD_OUT])
+        for answer in (frozen, tuned)
+    ]
 
 
-def test_flowers_with_imagenet_features(flowers, capsys):
+def described(what, answers):
+    lines = [f"\n{what}: {len(answers[0])} held-out photos"]
+    for name, correct in zip(ANSWERS, answers, strict=True):
+        low, high = evaluation.wilson_interval(correct.sum(), len(correct))
+        lines.append(f"  {name}: {correct.mean():.1%} (95% interval {low:.1%} to {high:.1%})")
+    gain = evaluation.bootstrap_difference(answers[1], answers[0], np.arange(len(answers[0])))
+    return "\n".join([*lines, "  gain: {:+.1%} ({:+.1%} to {:+.1%}), image by image".format(*gain)])
+
+
+def test_flowers_with_imagenet_features(flowers, named_answers, capsys):
     assert flowers.class_names == ("dandelion", "daisy", "tulips", "sunflowers", "roses")
-    frozen_and_tuned(flowers, capsys)
+    with capsys.disabled():
+        for seed, answers in enumerate(named_answers):
+            print(described(f"tf_flowers, split {seed}", answers))
+    frozen, tuned = (np.mean([answers[which].mean() for answers in named_answers]) for which in (0, 1))
+    assert min(answers[0].mean() for answers in named_answers) >= 0.84
+    assert tuned > frozen  # over three splits: on a single one the gain is within its noise
 
 
-def test_the_same_photos_as_a_folder(flowers, capsys, tmp_path):
+def test_the_same_photos_as_a_folder(flowers, named_answers, capsys, tmp_path):
     builder = catalog.find("tf_flowers")
     names = builder.info.features["label"].names
     encoded = builder.as_dataset(split="train", decoders={"image": tfds.decode.SkipDecoding()})
@@ -64,7 +78,12 @@ def test_the_same_photos_as_a_folder(flowers, capsys, tmp_path):
     folder = data.load(tmp_path, labels_per_class=100)
     assert folder.provenance.sha256 == flowers.provenance.sha256 and folder.sizes == flowers.sizes
     assert folder.class_names == tuple(sorted(flowers.class_names))
-    frozen_and_tuned(folder, capsys)
+    answers = frozen_and_tuned(folder)
+    with capsys.disabled():
+        print(described("the same photos as a folder", answers))
+    # The same photos in the same parts, but in another order, so the weights differ a little.
+    for here, there in zip(answers, named_answers[0], strict=True):
+        assert here.mean() >= 0.84 and abs(here.mean() - there.mean()) < 0.04
 
 
 def test_a_few_photos_of_two_things(flowers, capsys):
