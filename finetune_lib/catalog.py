@@ -52,7 +52,7 @@ def in_catalog(name: str, image_size: tuple[int, int]) -> tuple[splits.Collectio
             digests.append(hashlib.sha256(example["image"]).hexdigest())
             parts.append(part if "train" in pieces else "")
     known = np.flatnonzero(np.array(labels) >= 0)  # some test splits are published without their labels
-    notes = [f"{len(labels) - len(known)} images without a label were left out."]
+    unlabelled = len(labels) - len(known)
     collection = splits.Collection(
         name=name,
         class_names=tuple(builder.info.features["label"].names),
@@ -62,7 +62,7 @@ def in_catalog(name: str, image_size: tuple[int, int]) -> tuple[splits.Collectio
         parts=np.array(parts)[known],
         groups=None,
         stream=lambda rows: _stream(builder, pieces, known[rows], len(labels), image_size),
-        notes=tuple(notes if len(known) < len(labels) else []),
+        notes=(f"{splits.were(unlabelled, 'image')} left out, without a label.",) if unlabelled else (),
     )
     return collection, builder.info
 

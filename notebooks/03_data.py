@@ -341,8 +341,20 @@ assert not digests["train"] & digests["test"] and not digests["train"] & digests
 print("no image on two sides: True")
 
 # %% [markdown]
-# One more thing to know about this split: where an image goes depends on its file's *content*, not on the file's name or its place in a list. Rename or reorder the files, and every one lands in the same part again; add some later, and few others move.
-#
+# One more thing to know about this split: where an image goes depends on its file's *content*, not on the file's name or its place in a list. So copy the files under other names, in another order, and load them again.
+
+# %%
+renamed = folder.with_name("renamed")
+for number, file in enumerate(reversed(files)):
+    place = renamed / file.parent.name / f"{number:03}.png"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, place)
+again = data.load(renamed, image_size=(32, 32))
+for part, images in digests.items():
+    assert {image.tobytes() for image, _ in getattr(again, part).as_numpy_iterator()} == images
+print("other names, and every image in the same part: True")
+
+# %% [markdown]
 # What a hash cannot find: the same photo scaled, cropped or saved anew. Such near-copies come from the same maker or moment; where you know it, pass it as `groups`.
 #
 # ## 4. Preprocessing: see as the network was taught to see

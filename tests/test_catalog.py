@@ -115,7 +115,7 @@ def test_a_set_with_parts_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert found["test"] == set(images[15:]) and found["train"] | found["validation"] == set(images[:15])
     secret = data.load("clouds/secret", image_size=pictures.SIZE)
     assert secret.sizes == {"train": 8, "validation": 2, "test": 2}
-    assert secret.notes == ("28 images without a label were left out.",)
+    assert secret.notes == ("28 images were left out, without a label.",)
     assert set().union(*pictures.parts(secret).values()) == set(images[:12])
     for stream in (dataset.train, dataset.validation, dataset.test, secret.train):
         for image, label in stream.as_numpy_iterator():

@@ -4,6 +4,7 @@ They need a network, or folders with the files where TFDS_DATA_DIR and KERAS_HOM
 """
 
 import dataclasses
+import os
 import time
 
 import numpy as np
@@ -107,15 +108,14 @@ def test_flowers_with_vgg16(capsys):
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
         "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     )
-    if not backbones.photo_weights_available(url):
+    # GitHub's networked workflow is where this runs for certain: there it fails rather than being skipped.
+    if not backbones.photo_weights_available(url) and "GITHUB_ACTIONS" not in os.environ:
         pytest.skip(f"{url} cannot be reached, nor is the file in {backbones.weights_folder()}")
-    few = data.load(
-        "tf_flowers", labels_per_class=20
-    )  # VGG16 takes a third of a second a photo without a GPU
+    few = data.load("tf_flowers", labels_per_class=20)  # few, since VGG16 is slow without a GPU
     few = dataclasses.replace(few, validation=few.validation.take(50), test=few.test.take(200))
-    frozen = comparison.frozen(few, "VGG16", recipe=comparison.Recipe(20, 1e-3), verbose=0)
+    frozen = comparison.frozen(few, "VGG16", recipe=comparison.Recipe(40, 2e-3), verbose=0)
     assert fitting.diagnose(frozen.model, few) == []
     result = evaluation.evaluate(frozen.model, few)
     with capsys.disabled():
-        print(f"\nflowers, 20 labels a class, VGG16 frozen, 20 steps: {result}")
+        print(f"\nflowers, 20 labels a class, VGG16 frozen, 40 steps: {result}")
     assert result.accuracy > 0.6
