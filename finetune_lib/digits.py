@@ -81,7 +81,7 @@ def split(
         if not 1 <= labels_per_class <= len(candidates):
             raise ValueError(
                 f"Class {label} has {len(candidates)} training images; {labels_per_class} were asked for as "
-                f"labels_per_class. Ask for 1 to {len(candidates)}, or for None: all."
+                f"labels_per_class. Ask for 1 to {len(candidates)}, or for none: then all are used."
             )
         chosen.append(generator.choice(candidates, labels_per_class, replace=False))
     return rows | {"train": np.sort(np.concatenate(chosen))}
