@@ -1,6 +1,7 @@
 """How pytest treats notebooks; see also [tool.pytest.ini_options] in pyproject.toml."""
 
 import pathlib
+import signal
 
 import notebook_rules
 import notebook_tools
@@ -8,6 +9,8 @@ import notebook_tools
 
 def pytest_configure(config):
     """Let pytest run from any folder: nbval opens the file of patterns relative to where one stands."""
+    # What a script starts with & ignores Ctrl-C, and so would the tests of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.nbval_sanitize_with = str(config.rootpath / "tests" / "nbval_sanitize.cfg")
 
 
