@@ -197,7 +197,7 @@ def trajectory(
     ``gradient`` may draw a new mini-batch at every call. A descent that diverges is not stopped: where the
     numbers become too large, they become infinite or NaN.
     """
-    path = np.empty((steps + 1, *start.shape), start.dtype)
+    path = np.empty((steps + 1, *start.shape), np.result_type(start.dtype, 0.0))
     path[0] = start
     memory = optimizer.start(start)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -227,7 +227,7 @@ def _reduced(losses: np.ndarray, gradient: np.ndarray, reduction: str) -> tuple[
 
 
 def _require_shapes(inputs: np.ndarray, answers: np.ndarray, weights: np.ndarray, fits: bool) -> None:
-    if not fits or inputs.shape != (len(answers), len(weights)) or answers.ndim != 1 or not len(answers):
+    if not fits or answers.ndim != 1 or inputs.shape != (len(answers), len(weights)) or not len(answers):
         raise ValueError(
             f"Shapes do not fit: weights {weights.shape}, inputs {inputs.shape}, answers {answers.shape}. "
             "Inputs are (examples, features), answers (examples,), weights (features,) or, for classes, "

@@ -62,7 +62,7 @@ def unfreeze_from(model: keras.Model, name: str, *, train_batch_normalization: b
         ValueError: if there is no such layer, or only inside a nested model; the message says what to do.
     """
     head = {layer.name for layer in _head(model)}
-    matches = [i for i, layer in enumerate(model.layers) if _is_called(layer.name, name)]
+    matches = [i for i, layer in enumerate(model.layers) if is_called(layer.name, name)]
     if not matches:
         raise ValueError(_unknown_name(model, name))
     model.trainable = True
@@ -178,6 +178,11 @@ def learns(layer: Any) -> bool:
     return bool(getattr(layer, "trainable_weights", [])) or (_is_normalization(layer) and layer.trainable)
 
 
+def is_called(known: str, name: str) -> bool:
+    """Whether a layer called ``known`` is, or belongs to, the layer or block ``name``."""
+    return known == name or known.startswith(f"{name}_")
+
+
 @dataclasses.dataclass(frozen=True)
 class Call:
     """One call in a model's graph, of a layer or of an operation such as ``x + y``. Tensors by their id."""
@@ -269,7 +274,7 @@ def _build_flat(nested: keras.Model) -> str:
 def _unknown_name(model: keras.Model, name: str) -> str:
     for nested in model.layers:
         if isinstance(nested, keras.Model) and any(
-            _is_called(p.split("/")[-1], name) for p, _ in leaves(nested)
+            is_called(p.split("/")[-1], name) for p, _ in leaves(nested)
         ):
             return f"{name!r} exists only inside the nested model {nested.name!r}. {_build_flat(nested)}"
     names = [layer.name for layer in model.layers]
@@ -278,10 +283,6 @@ def _unknown_name(model: keras.Model, name: str) -> str:
     near = difflib.get_close_matches(name, dict.fromkeys(blocks + names), n=5, cutoff=0.5)
     hint = f"Did you mean {', '.join(near)}?" if near else f"There are {', '.join(blocks or names)}."
     return f"{model.name!r} has no layer or block called {name!r}. {hint}"
-
-
-def _is_called(known: str, name: str) -> bool:
-    return known == name or known.startswith(f"{name}_")
 
 
 def _is_normalization(layer: Any) -> bool:

@@ -1,10 +1,11 @@
 """Figures, each with a text table that says the same (every lesson)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import IPython.display
 import matplotlib.figure
+import matplotlib.lines
 import numpy as np
 import sklearn.metrics
 
@@ -162,3 +163,126 @@ def bars(
     if len(series) > 1:
         figure.legend(loc="outside upper right", ncols=len(series), frameon=False)
     return figure
+
+
+def contours(
+    loss: Callable[[np.ndarray], np.ndarray],
+    paths: dict[str, np.ndarray],
+    minimizer: np.ndarray,
+    names: tuple[str, str] = ("first weight", "second weight"),
+    reach: float | None = None,
+) -> matplotlib.figure.Figure:
+    """A loss of two weights as contours, and the paths that descents took on it (lesson 02a).
+
+    Args:
+        loss: takes points ``(..., 2)`` to losses ``(...)``.
+        paths: each ``(steps + 1, 2)``, by label. What leaves the picture is cut off at its edge.
+        minimizer: the lowest point, marked by a star.
+        names: of the two weights.
+        reach: how far the picture goes from the minimizer; by default a little farther than the starts.
+    """
+    figure = matplotlib.figure.Figure(figsize=(6, 4.6))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.13, right=0.98, bottom=0.12, top=0.97)
+    reach = reach or 1.25 * max(float(np.abs(path[0] - minimizer).max()) for path in paths.values())
+    line = np.linspace(-reach, reach, 80)
+    grid = np.stack(np.meshgrid(minimizer[0] + line, minimizer[1] + line), axis=-1)
+    values = loss(grid)
+    lowest = values.min()
+    # The square root spaces the lines of a parabola evenly.
+    levels = lowest + (values.max() - lowest) * np.linspace(0.02, 1, 14) ** 2
+    axes.contour(grid[..., 0], grid[..., 1], values, levels=levels, colors=GREY, linewidths=0.6, alpha=0.7)
+    for (label, path), colour, marker in zip(
+        paths.items(), (BLUE, VERMILION, "#009E73"), "os^", strict=False
+    ):
+        inside = np.where(np.isfinite(path), path, np.nan)
+        axes.plot(inside[:, 0], inside[:, 1], color=colour, linewidth=1.2, label=label)
+        axes.plot(inside[:, 0], inside[:, 1], marker, color=colour, markersize=3.5)
+        axes.plot(*path[0], marker, color=colour, markersize=9, markerfacecolor="white")
+    axes.plot(*minimizer, "*", color="black", markersize=12)
+    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.set_xlim(minimizer[0] - reach, minimizer[0] + reach)
+    axes.set_ylim(minimizer[1] - reach, minimizer[1] + reach)
+    if len(paths) > 1:
+        axes.legend(frameon=True, loc="upper right", fontsize=9)
+    return figure
+
+
+def contours_table(
+    loss: Callable[[np.ndarray], np.ndarray], paths: dict[str, np.ndarray], minimizer: np.ndarray
+) -> str:
+    """Where the paths of ``contours`` are at a few steps, and how far from the minimum."""
+    rows = []
+    for label, path in paths.items():
+        for number in _few(len(path)):
+            point = path[number]
+            with np.errstate(over="ignore", invalid="ignore"):
+                distance, value = np.linalg.norm(point - minimizer), loss(point)
+            place = f"({point[0]:.3g}, {point[1]:.3g})"
+            rows.append([label, str(number), place, f"{distance:.3g}", f"{value:.3g}"])
+    return table(["path", "step", "weights", "distance to the minimum", "loss"], rows)
+
+
+def loss_curves(
+    curves: dict[str, np.ndarray],
+    predicted: dict[str, np.ndarray] | None = None,
+    envelopes: dict[str, np.ndarray] | None = None,
+    label: str = "loss above the minimum",
+) -> matplotlib.figure.Figure:
+    """Losses against steps, on a logarithmic axis (lesson 02a).
+
+    Args:
+        curves: measured, ``(steps + 1,)`` each, by label: lines.
+        predicted: for some or all of the labels: dots on the lines, if the prediction is right.
+        envelopes: upper bounds for some or all of the labels: dashed.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    colours = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    for (name, values), colour in zip(curves.items(), colours, strict=False):
+        axes.plot(values, color=colour, linewidth=1.4, label=name)
+        if predicted and name in predicted:
+            every = max(1, len(values) // 16)
+            steps = np.arange(0, len(values), every)
+            axes.plot(
+                steps, predicted[name][::every], "o", color=colour, markersize=4, markerfacecolor="none"
+            )
+        if envelopes and name in envelopes:
+            axes.plot(envelopes[name], "--", color=colour, linewidth=1)
+    axes.set(xlabel="step", ylabel=label, yscale="log")
+    handles, labels = axes.get_legend_handles_labels()
+    if predicted:
+        handles.append(
+            matplotlib.lines.Line2D([], [], linestyle="", marker="o", color=GREY, fillstyle="none")
+        )
+        labels.append("predicted")
+    if envelopes:
+        handles.append(matplotlib.lines.Line2D([], [], linestyle="--", color=GREY))
+        labels.append("envelope")
+    axes.legend(handles, labels, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def loss_curves_table(
+    curves: dict[str, np.ndarray],
+    predicted: dict[str, np.ndarray] | None = None,
+    envelopes: dict[str, np.ndarray] | None = None,
+) -> str:
+    """The curves of ``loss_curves`` at a few steps, measured, predicted and bounded."""
+    kinds = {"measured": curves, "predicted": predicted or {}, "envelope": envelopes or {}}
+    length = min(len(values) for values in curves.values())
+    rows = [
+        [f"{name}, {kind}", *(f"{values[name][number]:.3g}" for number in _few(length))]
+        for name in curves
+        for kind, values in kinds.items()
+        if name in values
+    ]
+    return table(["loss at step", *map(str, _few(length))], rows)
+
+
+def _few(count: int) -> list[int]:
+    """A few of the numbers 0 to count - 1: the first ones close together, the last one among them."""
+    return sorted(
+        {number for number in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500) if number < count} | {count - 1}
+    )

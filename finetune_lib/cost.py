@@ -1,0 +1,161 @@
+"""What one training step costs, depending on which layers learn: arithmetic and memory (lesson 02b).
+
+Counted from the model's graph; nothing is run. A multiplication with the addition that follows it counts as
+one. Convolutions and dense layers are counted; the rest (pooling, normalisation, activations) is little.
+"""
+
+import dataclasses
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import keras
+
+from finetune_lib import freezing
+
+BYTES = 4  # of a float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer of a model's graph.
+
+    Attributes:
+        name: the layer's.
+        weights: how many numbers it holds.
+        parameters: how many of them gradient descent can change: all but BatchNormalization's statistics.
+        multiply_adds: an image, forwards.
+        reads: the tensors it takes, by identity, and how many numbers each holds for an image.
+        makes: the tensors it gives, likewise.
+    """
+
+    name: str
+    weights: int
+    parameters: int
+    multiply_adds: int
+    reads: dict[int, int]
+    makes: dict[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What one training step costs.
+
+    Attributes:
+        weights: how many numbers the model holds.
+        trained_parameters: how many of them the step changes.
+        forward: multiply-additions an image, from pixels to logits.
+        weight_gradients: multiply-additions an image for the gradients of the weights that learn.
+        input_gradients: multiply-additions an image to carry the gradient down to the lowest layer that
+            learns. The layers on its way pay them, whether they learn or not.
+        weight_bytes: of all weights.
+        learning_bytes: of a gradient for each parameter that learns, and what the optimiser remembers of it.
+        activation_bytes: of what a batch must keep from the forward for the backward pass: every output from
+            the lowest layer that learns upwards, and what goes into the layers that learn. A lower bound.
+    """
+
+    weights: int
+    trained_parameters: int
+    forward: int
+    weight_gradients: int
+    input_gradients: int
+    weight_bytes: int
+    learning_bytes: int
+    activation_bytes: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """All arithmetic, an image."""
+        return self.forward + self.weight_gradients + self.input_gradients
+
+    @property
+    def memory_bytes(self) -> int:
+        """All memory, a batch."""
+        return self.weight_bytes + self.learning_bytes + self.activation_bytes
+
+
+def layers(model: keras.Model) -> list[Layer]:
+    """The layers of a flat functional model, from input to output.
+
+    Raises:
+        TypeError: if the model is not functional, or not built.
+        ValueError: if one of its layers is itself a model, or the size of its images is open.
+    """
+    if None in model.input_shape[1:]:
+        raise ValueError(
+            f"{model.name!r} takes images of any size {model.input_shape}; what a step costs depends on it. "
+            "Build the model for one size."
+        )
+    found = []
+    for call in freezing.trace(model)[2]:
+        layer = call.operation
+        if isinstance(layer, keras.Model):
+            raise ValueError(
+                f"{layer.name!r} is a model inside {model.name!r}, so its layers cannot be told apart. "
+                "Build the model flat, as classifier.build does."
+            )
+        weights = getattr(layer, "weights", [])
+        # Every entry of a kernel meets the image once for each position of the output.
+        kernels = sum(math.prod(weight.shape) for weight in weights if len(weight.shape) > 1)
+        positions = math.prod(next(iter(call.makes.values())).shape[1:-1])
+        found.append(
+            Layer(
+                name=layer.name,
+                weights=_numbers(weights),
+                parameters=_numbers([weight for weight in weights if not weight.name.startswith("moving_")]),
+                multiply_adds=kernels * positions,
+                reads={key: math.prod(x.shape[1:]) for key, x in call.reads.items()},
+                makes={key: math.prod(x.shape[1:]) for key, x in call.makes.items()},
+            )
+        )
+    return found
+
+
+def step(
+    counted: Sequence[Layer], learning: Collection[str], *, batch_size: int = 32, optimizer_memory: int = 2
+) -> Step:
+    """What a training step costs if some layers learn and the others are frozen.
+
+    Args:
+        counted: what ``layers`` gave.
+        learning: names of layers, or of blocks: ``"block4"`` means every layer called ``block4_`` something.
+        batch_size: images a step.
+        optimizer_memory: how many numbers the optimiser keeps for each parameter: 0 for plain SGD, 1 with
+            momentum, 2 for Adam.
+
+    Raises:
+        ValueError: if a name matches no layer.
+    """
+    chosen = {name: [layer for layer in counted if freezing.is_called(layer.name, name)] for name in learning}
+    if unknown := [name for name, found in chosen.items() if not found]:
+        names = [layer.name for layer in counted if layer.parameters]
+        raise ValueError(f"There is no layer or block called {unknown[0]!r}, but: {', '.join(names)}.")
+    learns = {layer.name for found in chosen.values() for layer in found if layer.parameters}
+    varies: set[int] = set()  # tensors that depend on a weight that learns
+    kept: dict[int, int] = {}
+    weight_gradients = input_gradients = 0
+    for layer in counted:
+        if varies & layer.reads.keys():
+            input_gradients += layer.multiply_adds
+        if layer.name in learns:
+            weight_gradients += layer.multiply_adds
+            kept |= layer.reads
+        if layer.name in learns or varies & layer.reads.keys():
+            varies |= layer.makes.keys()
+            kept |= layer.makes
+    trained = sum(layer.parameters for layer in counted if layer.name in learns)
+    weights = sum(layer.weights for layer in counted)
+    return Step(
+        weights=weights,
+        trained_parameters=trained,
+        forward=sum(layer.multiply_adds for layer in counted),
+        weight_gradients=weight_gradients,
+        input_gradients=input_gradients,
+        weight_bytes=BYTES * weights,
+        learning_bytes=BYTES * trained * (1 + optimizer_memory),
+        activation_bytes=BYTES * batch_size * sum(kept.values()),
+    )
+
+
+def _numbers(weights: Sequence[Any]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
