@@ -17,12 +17,13 @@ START = np.array([-1.6, 1.2])
 DRAWS = 400  # mini-batches drawn to measure their noise
 
 
-def one_parameter(faded: np.ndarray, original: np.ndarray, learning_rate: float, steps: int = 12) -> Shown:
-    """Descent of one weight w, from 0, by which a faded picture is multiplied to restore it (lesson 02a).
+def one_parameter(dark: np.ndarray, wanted: np.ndarray, learning_rate: float, steps: int = 12) -> Shown:
+    """Descent of one weight w, from 0, by which the pixels of a dark picture are multiplied (lesson 02a).
 
-    The loss is the mean of (w x - y)^2 / 2 over the pixels, x faded, y original, both ``(height, width)``, 0..1.
+    The loss is the mean of (w x - y)^2 / 2 over the pixels, x of the dark picture, y of the one it should be,
+    both ``(height, width)``, 0..1.
     """
-    inputs, targets = faded.reshape(-1, 1), original.ravel()
+    inputs, targets = dark.reshape(-1, 1), wanted.ravel()
 
     def loss(w: float) -> float:
         return descent.least_squares(np.array([w]), inputs, targets)[0]
@@ -43,14 +44,14 @@ def one_parameter(faded: np.ndarray, original: np.ndarray, learning_rate: float,
     panels[0].plot(path[0], loss(path[0]), "o", color=plots.BLUE, markersize=9, markerfacecolor="white")
     panels[0].plot(best, loss(best), "*", color="black", markersize=12)
     panels[0].set(xlabel="weight w", ylabel="loss", xlim=(line[0], line[-1]))
-    pictures = {"faded": faded, f"after {steps} steps": path[-1] * faded, "original": original}
+    pictures = {"dark": dark, f"after {steps} steps": path[-1] * dark, "wanted": wanted}
     for axes, (title, picture) in zip(panels[1:], pictures.items(), strict=True):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axes.set_title(title, fontsize=10)
         axes.axis("off")
     first, second = path[1] - path[0], path[2] - path[1]
     lines = [
-        f"learning rate {learning_rate:.3g}: w goes {_listed(path[:5])} ... {path[-1]:.3g}; best is {best:.3g}",
+        f"learning rate {learning_rate:.3g}: w goes {_listed(path[:5])} ... {path[-1]:.3g}; best: {best:.3g}",
         f"loss: {loss(path[0]):.3g} at the start, {loss(path[-1]):.3g} after {steps} steps; "
         f"smallest possible {loss(best):.3g}",
         _in_words(second / first),

@@ -151,11 +151,11 @@ class Explorer:
         )
 
 
-def one_parameter_explorer(faded: np.ndarray, original: np.ndarray) -> Explorer:
+def one_parameter_explorer(dark: np.ndarray, wanted: np.ndarray) -> Explorer:
     """The learning rate of a single weight (lesson 02a): see ``explorers.one_parameter``."""
-    limit = 2 / float(np.mean(faded**2))
+    limit = 2 / float(np.mean(dark**2))
     return Explorer(
-        functools.partial(explorers.one_parameter, faded, original),
+        functools.partial(explorers.one_parameter, dark, wanted),
         {"learning_rate": slider("learning rate", 0.1 * limit, 0.02 * limit, 1.2 * limit, 0.02 * limit)},
     )
 

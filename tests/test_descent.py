@@ -1,4 +1,4 @@
-"""Gradient descent in NumPy against automatic differentiation, finite differences, and Keras' own optimisers."""
+"""Gradient descent in NumPy, held against Keras' losses and optimisers, and against finite differences."""
 
 import itertools
 import warnings
@@ -72,10 +72,8 @@ def test_losses_and_gradients_are_those_of_keras(name, reduction, seed, examples
 def test_gradients_agree_with_finite_differences(name, seed, examples, features, classes):
     function = getattr(descent, name)
     weights, inputs, answers = problem(name, seed, examples, features, classes)
-    for reduction in ("sum", "mean"):
-        _, gradient = function(weights, inputs, answers, reduction)
-        nudged = descent.finite_differences(lambda w: function(w, inputs, answers, reduction)[0], weights)
-        np.testing.assert_allclose(gradient, nudged, rtol=1e-8, atol=1e-7)
+    nudged = descent.finite_differences(lambda w: function(w, inputs, answers)[0], weights)
+    np.testing.assert_allclose(function(weights, inputs, answers)[1], nudged, rtol=1e-8, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -111,36 +109,33 @@ def test_softmax_gives_probabilities_that_depend_on_differences_only(logits, shi
     np.testing.assert_allclose(probabilities[0], probabilities[1], rtol=1e-10, atol=1e-15)
 
 
-ones = np.ones
-
-
 @pytest.mark.parametrize(
-    ("name", "weights", "inputs", "answers", "message"),
+    ("name", "weights", "inputs", "answers"),
     [
-        ("least_squares", ones(3), ones((5, 2)), ones(5), r"weights \(3,\), inputs \(5, 2\), answers \(5,\)"),
-        ("least_squares", ones((2, 1)), ones((5, 2)), ones(5), "Shapes do not fit"),
-        ("least_squares", ones(2), ones((5, 2)), ones((5, 1)), "Shapes do not fit"),
-        ("least_squares", ones(2), ones((1, 2)), np.array(1.0), "Shapes do not fit"),
-        ("least_squares", ones(2), ones((4, 2)), ones(5), "Shapes do not fit"),
-        ("least_squares", ones(2), ones((0, 2)), ones(0), "at least one example"),
-        ("softmax_cross_entropy", ones(2), ones((5, 2)), ones(5, int), "Shapes do not fit"),
-        ("softmax_cross_entropy", ones((2, 3)), ones((5, 3)), ones(5, int), "Shapes do not fit"),
-        ("softmax_cross_entropy", ones((2, 3)), ones((5, 2)), ones((5, 3), int), "Shapes do not fit"),
-        ("softmax_cross_entropy", ones((2, 3)), ones((0, 2)), ones(0, int), "at least one example"),
-        (
-            "softmax_cross_entropy",
-            ones((2, 3)),
-            ones((2, 2)),
-            np.array([0, 3]),
-            "0 to 3.* 3 classes take 0 to 2",
-        ),
-        ("softmax_cross_entropy", ones((2, 3)), ones((2, 2)), np.array([-1, 0]), "Labels are -1 to 0"),
+        ("least_squares", 3, (5, 2), 5),
+        ("least_squares", (2, 1), (5, 2), 5),
+        ("least_squares", 2, (5, 2), (5, 1)),
+        ("least_squares", 2, (1, 2), ()),
+        ("least_squares", 2, (4, 2), 5),
+        ("least_squares", 2, (0, 2), 0),
+        ("softmax_cross_entropy", 2, (5, 2), 5),
+        ("softmax_cross_entropy", (2, 3), (5, 3), 5),
+        ("softmax_cross_entropy", (2, 3), (5, 2), (5, 3)),
+        ("softmax_cross_entropy", (2, 3), (0, 2), 0),
     ],
 )
-def test_what_does_not_fit_is_refused(name, weights, inputs, answers, message):
+def test_shapes_that_do_not_fit_are_named(name, weights, inputs, answers):
+    arguments = np.ones(weights), np.ones(inputs), np.ones(answers, int)
     for reduction in REDUCTIONS:
-        with pytest.raises(ValueError, match=message):
-            getattr(descent, name)(weights, inputs, answers, reduction)
+        with pytest.raises(ValueError, match=r"Shapes do not fit.*at least one example") as error:
+            getattr(descent, name)(*arguments, reduction)
+        assert "weights {}, inputs {}, answers {}".format(*(a.shape for a in arguments)) in str(error.value)
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 2]])
+def test_labels_without_a_class_are_refused(labels):
+    with pytest.raises(ValueError, match=f"Labels are {labels[0]} to {labels[1]}; .* take 0 to 2"):
+        descent.softmax_cross_entropy(np.ones((2, 3)), np.ones((2, 2)), np.array(labels))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -157,11 +152,7 @@ OPTIMIZERS = {
     "momentum": (descent.SGD, keras.optimizers.SGD, {"momentum": 0.9}),
     "nesterov": (descent.SGD, keras.optimizers.SGD, {"momentum": 0.8, "nesterov": True}),
     "Adam": (descent.Adam, keras.optimizers.Adam, {}),
-    "Adam, other constants": (
-        descent.Adam,
-        keras.optimizers.Adam,
-        {"beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-2},
-    ),
+    "other Adam": (descent.Adam, keras.optimizers.Adam, {"beta_1": 0.7, "beta_2": 0.9, "epsilon": 0.01}),
     "AdamW": (descent.Adam, keras.optimizers.AdamW, {"weight_decay": 0.1}),
 }
 
@@ -179,9 +170,8 @@ def floats(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimisers_step_as_those_of_keras(name, warm_up, floats):
     ours, theirs, constants = OPTIMIZERS[name]
-    images, labels = sklearn.datasets.load_digits(return_X_y=True)
-    images = (images[:300] / 16).astype(floats)
-    labels = labels[:300]
+    images, labels = (array[:300] for array in sklearn.datasets.load_digits(return_X_y=True))
+    images = (images / 16).astype(floats)
     start = np.random.default_rng(0).normal(scale=0.1, size=(64, 10)).astype(floats)
     peak = np.float64(0.05 if "Adam" in name else 0.5)
     rate = their_rate = peak
@@ -249,22 +239,16 @@ def test_whole_numbers_to_start_from_do_not_round_the_path():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_a_run_that_diverges_ends_in_infinity_without_a_warning(dtype, momentum):
-    start = np.array([1.0, -1.0], dtype)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_that_diverges_ends_in_infinity_without_a_warning(name, dtype):
+    def gradient(weights: np.ndarray) -> np.ndarray:
+        return descent.softmax_cross_entropy(weights, np.eye(2), np.arange(2))[1] + weights**3
+
+    optimizer = OPTIMIZERS[name][0](1e300 if "Adam" in name else 10, **OPTIMIZERS[name][2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        path = descent.trajectory(lambda w: 10 * w, start, descent.SGD(10.0, momentum), 400)
-    assert not np.isfinite(path[-1]).any() and np.isfinite(path[:10]).all()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        entropy = descent.trajectory(
-            lambda w: descent.softmax_cross_entropy(w, np.eye(2), np.arange(2))[1] + 9 * w,
-            np.ones((2, 2), dtype),
-            descent.SGD(10.0),
-            400,
-        )
-    assert not np.isfinite(entropy[-1]).any()
+        path = descent.trajectory(gradient, np.full((2, 2), 5, dtype), optimizer, 400)
+    assert path.shape == (401, 2, 2) and not np.isfinite(path[-1]).any()
 
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "AdamW"])
@@ -303,7 +287,7 @@ def test_every_epoch_has_a_new_order_and_leaves_out_others():
     epochs = [np.concatenate(list(itertools.islice(batches, 2))) for _ in range(200)]
     assert len({tuple(epoch) for epoch in epochs}) == 200
     counts = np.bincount(np.concatenate(epochs), minlength=50)
-    assert 130 < counts.min() and counts.max() < 185  # 160 on average
+    assert counts.min() > 130 and counts.max() < 185  # 160 on average
 
 
 @pytest.mark.parametrize("batch_size", [-1, 0, 6])
