@@ -127,7 +127,7 @@ def mini_batch(
     best = np.linalg.lstsq(inputs, targets, rcond=None)[0]
     lowest = descent.least_squares(best, inputs, targets)[0]
     quadratic = convergence.Quadratic(inputs.T @ inputs / len(targets), best)
-    path = descent.trajectory(gradient, best + START, descent.SGD(learning_rate), steps)
+    path = descent.trajectory(gradient, best + 0.4 * START, descent.SGD(learning_rate), steps)
     alone = descent.least_squares(best, inputs, targets, "none")[1]
     measured = np.mean(
         [
@@ -143,7 +143,7 @@ def mini_batch(
         f"{math.sqrt(convergence.gradient_variance(alone, batch_size)):.3g} by the formula",
         f"mean loss of the second half, above the minimum of {lowest:.3g}: {settled:.3g}",
     ]
-    return plots.contours(quadratic.loss, {"path": path}, best, reach=2.0), "\n".join(lines)
+    return plots.contours(quadratic.loss, {"path": path}, best, reach=0.8), "\n".join(lines)
 
 
 def freezing_cost(counted: Sequence[cost.Layer], learning: Collection[str], batch_size: int) -> Shown:

@@ -109,7 +109,7 @@ def fit(
     Raises:
         TypeError: if the model is not functional, or not built.
         ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not fit.
-        FloatingPointError: if a loss is NaN or infinite. The weights are then as before; the message names
+        FloatingPointError: if a loss or a weight is NaN or infinite. The weights are then as before; the message names
             likely causes.
         RuntimeError: if weights moved that are frozen.
     """
@@ -157,6 +157,9 @@ def fit(
                 callbacks=[_Watch(bar, label, epochs), *callbacks],
                 verbose=0,
             )
+            # A ReLU can turn NaN into 0, so that the loss stays finite while the weights are lost.
+            if broken := [w.path for w in model.trainable_weights if not np.isfinite(w.numpy()).all()]:
+                raise FloatingPointError(f"Weights became NaN or infinite: {broken[0]}")
         except FloatingPointError as error:
             for weight, value in zip(model.weights, before, strict=True):
                 weight.assign(value)

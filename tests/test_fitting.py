@@ -219,6 +219,20 @@ def test_a_loss_that_is_not_a_number_restores_the_weights():
     assert not changed(before, weights_of(model))
 
 
+def test_weights_that_are_not_numbers_are_noticed_even_if_no_loss_shows_them():
+    model = freezing.unfreeze_from(fresh(), "block1")
+    before, kernel = weights_of(model), model.get_layer("block1_conv").kernel
+    with pytest.raises(FloatingPointError, match="block1_conv/kernel"):
+        fitting.fit(
+            model,
+            small_dataset(),
+            epochs=1,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_end=lambda _: kernel.assign(kernel * np.nan))],
+        )
+    assert not changed(before, weights_of(model))
+
+
 def test_pixels_that_are_not_numbers_are_named_as_the_cause():
     dataset = small_dataset()
     broken = dataset.train.map(lambda image, label: (tf.cast(image, tf.float32) / 0.0, label))
