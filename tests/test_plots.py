@@ -1,5 +1,7 @@
 """Figures say what their tables say."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,47 @@ def test_a_confusion_matrix_of_many_classes_still_fits_on_a_page() -> None:
     result = evaluation.Evaluation("test", names, labels, np.eye(102, dtype="float32"))
     figure = plots.confusion_matrix(result)
     assert max(figure.get_size_inches()) <= 16 and not figure.axes[0].texts
+
+
+def test_a_path_lies_on_its_contours_and_what_diverges_is_cut_off() -> None:
+    def loss(points: np.ndarray) -> np.ndarray:
+        return (points**2).sum(axis=-1) + 1
+
+    paths = {
+        "there": np.array([[2.0, 1.0], [1.0, 0.5], [0, 0]]),
+        "away": np.array([[1.0, 1], [9, 9], [np.inf] * 2]),
+    }
+    (axes,) = plots.contours(loss, paths, np.zeros(2), ("contrast", "brightness")).axes
+    assert axes.get_xlim() == axes.get_ylim() == (-2.5, 2.5)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("contrast", "brightness")
+    assert axes.get_lines()[0].get_ydata() == pytest.approx([1, 0.5, 0])
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"there", "away"}
+    lines = [re.split(r"  +", line) for line in plots.contours_table(loss, paths, np.zeros(2)).splitlines()]
+    assert lines[1:4] == [
+        ["there", "0", "(2, 1)", "2.24", "6"],
+        ["there", "1", "(1, 0.5)", "1.12", "2.25"],
+        ["there", "2", "(0, 0)", "0", "1"],
+    ]
+    assert lines[-1] == ["away", "2", "(inf, inf)", "inf", "inf"]
+
+
+def test_loss_curves_have_prediction_and_envelope_in_their_colour() -> None:
+    curves = {"slow": 0.9 ** np.arange(33), "fast": 0.5 ** np.arange(33)}
+    envelopes = {"fast": 2 * curves["fast"]}
+    (axes,) = plots.loss_curves(curves, curves, envelopes).axes
+    slow, slow_dots, fast, fast_dots, dashed = axes.get_lines()
+    assert slow.get_color() == slow_dots.get_color() != fast.get_color() == dashed.get_color()
+    assert list(fast_dots.get_xdata()) == list(range(0, 33, 2)) and axes.get_yscale() == "log"
+    assert fast_dots.get_ydata() == pytest.approx(0.25 ** np.arange(17))
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert words == ["slow", "fast", "predicted", "envelope"]
+    lines = plots.loss_curves_table(curves, curves, envelopes).splitlines()
+    assert lines[0].split() == ["loss", "at", "step", "0", "1", "2", "5", "10", "20", "32"]
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "slow, measured",
+        "slow, predicted",
+        "fast, measured",
+        "fast, predicted",
+        "fast, envelope",
+    ]
+    assert lines[3].split()[2:5] == ["1", "0.5", "0.25"]
