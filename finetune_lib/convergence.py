@@ -113,6 +113,8 @@ def largest_curvature(
         step = 1e-5 * direction
         change = (gradient(weights + step) - gradient(weights - step)) / 2e-5
         curvature, direction = float(np.vdot(direction, change)), change
+        if not change.any():
+            break  # flat: there is no direction to go on with
     return curvature
 
 
@@ -135,12 +137,14 @@ def noise_floor(curvatures: np.ndarray, variances: np.ndarray, learning_rate: fl
 
     The sum over eigenvectors of a s^2 / (2 (2 - a lambda)), for noise of variance s^2 that does not depend on
     the weights and is drawn anew at every step: each error becomes a random walk that is pulled back.
+    Infinite where a lambda is 2 or more.
 
     Args:
         curvatures: eigenvalues of the Hessian.
         variances: of the gradient's noise along the same eigenvectors.
     """
-    return float(np.sum(learning_rate * variances / (2 * (2 - learning_rate * curvatures))))
+    pull = 2 - learning_rate * curvatures
+    return float(np.sum(learning_rate * variances / (2 * pull))) if (pull > 0).all() else math.inf
 
 
 def _roots(curvatures: np.ndarray, optimizer: descent.SGD) -> np.ndarray:
