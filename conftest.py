@@ -23,7 +23,7 @@ def pytest_collectstart(collector):
 def pytest_terminal_summary(terminalreporter, config):
     """Report the lessons' style."""
     root = pathlib.Path(config.rootpath)
-    lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    lessons = sorted((root / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
     if lessons:
         terminalreporter.section("style of the lessons (not enforced)")
     for path in lessons:

@@ -63,8 +63,9 @@ def predicted_errors(
     double = np.abs(first - second) < DOUBLE_ROOT
     apart = np.where(double, 1, first - second)
     share = (after_one - second) / apart  # errors = share first^t + (1 - share) second^t
-    errors = (share * first**t + (1 - share) * second**t).real
-    envelope = np.abs(share) * np.abs(first) ** t + np.abs(1 - share) * np.abs(second) ** t
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverging descent, long enough
+        errors = (share * first**t + (1 - share) * second**t).real
+        envelope = np.abs(share) * np.abs(first) ** t + np.abs(1 - share) * np.abs(second) ** t
     if double.any():  # the limit of both for equal roots: r^t + t (e_1 - r) r^(t - 1)
         middle = ((first + second) / 2).real
         slope = t * (after_one - middle) * middle ** np.maximum(t - 1, 0)
@@ -128,6 +129,8 @@ def gradient_variance(gradients: np.ndarray, batch_size: int) -> float:
         gradients: each example's own, ``(examples, ...)``.
     """
     count = len(gradients)
+    if not 1 <= batch_size <= count:
+        raise ValueError(f"A batch of {batch_size} cannot be drawn from {count} examples.")
     spread = ((gradients - gradients.mean(axis=0)) ** 2).reshape(count, -1).sum(axis=1).mean()
     return float(spread / batch_size * (count - batch_size) / max(1, count - 1))
 

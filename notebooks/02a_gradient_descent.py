@@ -24,6 +24,14 @@
 import importlib.metadata
 import sys
 
+VERSION = "0.1.0"
+PACKAGE = f"finetune-lib @ git+https://github.com/OWNER-PLACEHOLDER/finetune-course@v{VERSION}"
+installed = [package.version for package in importlib.metadata.distributions(name="finetune-lib")]
+if "google.colab" in sys.modules and VERSION not in installed:
+    print("Installing, about half a minute ...")
+    # %pip list --format=freeze --exclude finetune-lib --exclude tensorflow-metadata > /tmp/constraints.txt
+    # %pip install -q -c /tmp/constraints.txt "{PACKAGE}"
+
 from finetune_lib import environment
 
 environment.report()
@@ -549,6 +557,25 @@ plots.show(
 # $$a = \Big( \frac{2}{\sqrt{\lambda_{\max}} + \sqrt{\lambda_{\min}}} \Big)^2, \qquad m = \Big( \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \Big)^2, \qquad \text{error times } \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \text{ a step.}$$
 #
 # It is the formula of plain descent with $\sqrt\kappa$ in place of $\kappa$. **Nesterov's** variant takes the gradient where the momentum is about to carry the ball, looking ahead before it steps. It is a little slower on quadratics ($1 - 1/\sqrt\kappa$), and, unlike the heavy ball, has a guarantee for every convex loss.
+
+# First the three ways through the valley of the sliders, each with its best constants. **Guess** which path swings most.
+
+# %%
+paths = {
+    name: descent.trajectory(valley.gradient, np.array([-1.1, 1.7]), optimizer, 25)
+    for name, optimizer in convergence.best_for_quadratic(low, high).items()
+}
+print(plots.contours_table(valley.loss, paths, valley.minimizer))
+
+# %%
+plots.show(
+    plots.contours(valley.loss, paths, valley.minimizer),
+    "Three descents on the contours of a slanted valley, the table above. Plain descent zigzags across it, the "
+    "heavy ball swings out widest and then settles, Nesterov's path turns into the valley and glides along it.",
+)
+
+# %% [markdown]
+# Now a narrower valley, condition number 100, and what the formulas predict for it.
 
 # %%
 kappa = 100

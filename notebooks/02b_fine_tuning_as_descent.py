@@ -24,6 +24,14 @@
 import importlib.metadata
 import sys
 
+VERSION = "0.1.0"
+PACKAGE = f"finetune-lib @ git+https://github.com/OWNER-PLACEHOLDER/finetune-course@v{VERSION}"
+installed = [package.version for package in importlib.metadata.distributions(name="finetune-lib")]
+if "google.colab" in sys.modules and VERSION not in installed:
+    print("Installing, about half a minute ...")
+    # %pip list --format=freeze --exclude finetune-lib --exclude tensorflow-metadata > /tmp/constraints.txt
+    # %pip install -q -c /tmp/constraints.txt "{PACKAGE}"
+
 from finetune_lib import environment
 
 environment.report()

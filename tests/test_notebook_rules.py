@@ -9,7 +9,7 @@ import notebook_tools
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-LESSONS = sorted((notebook_tools.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+LESSONS = sorted((notebook_tools.ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 
 
 @pytest.mark.parametrize("rule", notebook_rules.RULES, ids=lambda rule: rule.__name__)
