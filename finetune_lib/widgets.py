@@ -133,7 +133,9 @@ class Explorer:
         self.picture.value = (
             f'<img alt="{words}" src="data:image/png;base64,{source}" style="max-width: 100%">'
         )
-        self.readout.value = f'<pre role="status" style="white-space: pre-wrap">{words}</pre>'
+        self.readout.value = (
+            f'<pre role="status" style="white-space: pre-wrap; line-height: 1.4">{words}</pre>'
+        )
 
     def _ipython_display_(self) -> None:
         if environment.on_colab():  # which might prefer the picture that follows to the controls
@@ -236,7 +238,7 @@ def slider(label: str, value: float, least: float, most: float, step: float) -> 
         step=step,
         description=label,
         continuous_update=False,
-        readout_format=".3g",
+        readout_format=".3",  # d3's: three digits, no zeros at the end
         layout=WIDE,
         style=LABELLED,
     )
