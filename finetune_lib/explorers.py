@@ -98,10 +98,12 @@ def condition_number(number: float, part_of_limit: float, steps: int = 40) -> Sh
     path = descent.trajectory(quadratic.gradient, START, optimizer, steps)
     flat, steep = convergence.convergence_rates(np.array([1.0, number]), optimizer)
     best = (number - 1) / (number + 1)
+    distances = np.linalg.norm(path, axis=1)
     lines = [
         f"condition number {number:.3g}, learning rate {optimizer.learning_rate:.3g} "
         f"= {part_of_limit:.3g} of the limit {2 / number:.3g}",
         f"error multiplied a step: {flat:.3f} along the floor, {steep:.3f} across the valley",
+        f"distance to the minimum: {distances[0]:.3g} at the start, {distances[-1]:.3g} after {steps} steps",
         f"steps to come 1,000 times nearer: {_steps(max(flat, steep))}; with the best rate "
         f"{2 / (1 + number):.3g}: {_steps(best)}",
     ]
@@ -186,6 +188,7 @@ def freezing_cost(counted: Sequence[cost.Layer], learning: Collection[str], batc
             axes.barh([1, 0], widths, left=left, color=colour, label=label)
             left += widths
         axes.set(xlabel=unit, ylim=(-0.5, 1.5))
+        axes.locator_params(axis="x", nbins=5)
         axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks([1, 0], steps)
@@ -207,6 +210,8 @@ def _in_words(ratio: float) -> str:
         return f"Each step is {ratio:.2f} times the one before: it creeps up from one side."
     if ratio > -1e-6:
         return "The first step lands at the bottom."
+    if abs(ratio + 1) < 1e-6:
+        return "Each step is as long as the one before, and back: it jumps to and fro for ever."
     if ratio > -1:
         return f"Each step is {-ratio:.2f} times the one before, and back: it jumps to and fro, ever nearer."
     return f"Each step is {-ratio:.2f} times the one before, and back: it jumps to and fro, ever farther out."

@@ -181,7 +181,7 @@ def condition_explorer() -> Explorer:
         explorers.condition_number,
         {
             "number": slider("condition number", 10, 1, 100, 1),
-            "part_of_limit": slider("learning rate, as a part of its limit", 0.8, 0.05, 1.1, 0.05),
+            "part_of_limit": slider("learning rate, as a part of its limit", 0.8, 0.05, 1.1, 0.01),
         },
     )
 

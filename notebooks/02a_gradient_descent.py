@@ -58,7 +58,7 @@ dark = np.clip(0.4 * wanted + generator.normal(0, 0.03, wanted.shape), 0, 1)
 pictures = [np.repeat(255 * picture[:, :, np.newaxis], 3, axis=-1) for picture in (dark, wanted)]
 plots.show(
     plots.image_grid(pictures, ["dark", "wanted"], columns=2),
-    "Two pictures of the same handwritten digit: nearly black on the left, dark ink on white paper on the right.",
+    "Two pictures of the same handwritten digit: black ink on dark, grainy grey on the left, dark ink on white paper on the right.",
 )
 
 # %% [markdown]
@@ -140,7 +140,7 @@ for w in (0.0, 1.0, 3.0):
     assert abs(derivative(w) - nudged) < 1e-9
 
 # %% [markdown]
-# The bottom, $w^* = \operatorname{argmin} L$, is where the slope is zero: $w^* = \sum_i x_i y_i / \sum_i x_i^2$. And because the slope is a straight line in $w$, with some steepness $\lambda$ (the **curvature** of the loss), we can say what one step does to the *error* $e_t = w_t - w^*$:
+# The bottom, at $w^*$, is where the slope is zero: $w^* = \sum_i x_i y_i / \sum_i x_i^2$. And because the slope is a straight line in $w$, with some steepness $\lambda$ (the **curvature** of the loss), we can say what one step does to the *error* $e_t = w_t - w^*$:
 #
 # $$L'(w) = \lambda\,(w - w^*), \quad \lambda = \frac{1}{n} \sum_i x_i^2, \qquad\text{so}\qquad e_{t+1} = (1 - a \lambda)\, e_t .$$
 #
@@ -161,15 +161,25 @@ for step in range(3):
 assert abs(derivative(w_best)) < 1e-12
 
 # %% [markdown]
+# We had darkened the picture by 0.4, and 1/0.4 = 2.5 would undo it; the noise makes the best weight a little smaller.
+#
 # Compare with your notes. Between 0 and $1/\lambda$ it creeps, at $1/\lambda$ it lands, up to $2/\lambda$ it hops to and fro, and beyond $2/\lambda$ each step makes the error larger.
 #
-# Notice what the limit depends on: on $x$ only. Had the pixels been 0 to 255 instead of 0 to 1, $\lambda$ would be $255^2 = 65{,}025$ times larger, and the limit as much smaller. *A learning rate means nothing without the scale of the inputs.*
+# Notice what the limit depends on: on $x$ only. Had the pixels been 0 to 255 instead of 0 to 1, $\lambda$ would be $255^2 = 65{,}025$ times larger, and the limit as much smaller (the cell below). *A learning rate means nothing without the scale of the inputs.*
 #
+# %%
+ratio = np.mean((255 * x) ** 2) / curvature
+print(f"with pixels 0 to 255: curvature {ratio:,.0f} times larger, limit {2 / curvature / ratio:.2g}")
+assert np.isclose(ratio, 255**2)
+
+# %% [markdown]
 # ## 2. Many weights: the gradient
 #
 # Nothing new happens with many weights $W$, inputs $x_i$ and a network $f(x; W)$:
 #
 # $$L(W) = \sum_i \ell\big(y_i, f(x_i; W)\big), \qquad W^* = \operatorname{argmin}_W L(W), \qquad W_{t+1} = W_t - a\,\nabla L(W_t).$$
+#
+# Here $\ell$ is one example's loss, and $\operatorname{argmin} L$ is the $W$ at which $L$ is smallest. (Textbooks write the sum, so do we here; below we divide by the number of examples again, and see at the end of this section what difference that makes.)
 #
 # The **gradient** $\nabla L$ is the list of all slopes, one for each weight, the others held still. It points where the loss rises fastest; we go the other way.
 #
@@ -178,6 +188,8 @@ assert abs(derivative(w_best)) < 1e-12
 # Our next photograph was taken in fog: everything is paler *and* brighter. We need two weights, a contrast $w_1$ and a brightness $w_2$: pixel times $w_1$ plus $w_2$. With a column of ones beside the pixels, $X = [\,\text{pixel}, 1\,]$, that is $X w$. For one example, on paper:
 #
 # $$\ell_i = \tfrac12 (x_i \cdot w - y_i)^2, \qquad \frac{\partial \ell_i}{\partial w_j} = (x_i \cdot w - y_i)\, x_{ij}, \qquad\text{together}\quad \nabla L = \frac1n X^\top (X w - y).$$
+#
+# ($X$ has one row per example; $X^\top$ is $X$ with rows and columns exchanged, so that each of its rows holds one input of all examples.)
 #
 # *Error times input* again. We get it in three ways: from the formula, which is `descent.least_squares`; by nudging one weight after the other; and from TensorFlow, which records what is computed on a `tf.GradientTape` and differentiates it.
 
@@ -227,15 +239,15 @@ for way, gradient in zip(("formula", "nudged", "TensorFlow"), gradients, strict=
 #
 # ### Softmax cross-entropy
 #
-# Now a task with classes: which digit is it? We take the 8x8 scans that the digits were drawn up from, 64 pixels and a 1, and a matrix $W$ with one column a class. The scores $z = x W$, called **logits**, become probabilities by the **softmax**, and the loss is minus the logarithm of the probability of the right class $y$:
+# Now a task with classes: which digit is it? We take the 8x8 scans that the digits were enlarged from, 64 pixels and a 1, and a matrix $W$ with one column per class. The scores $z = W^\top x$, called **logits**, become probabilities by the **softmax**, and the loss is minus the logarithm of the probability of the right class $y$:
 #
 # $$p_k = \frac{e^{z_k}}{\sum_j e^{z_j}}, \qquad \ell = -\log p_y = \log \sum_j e^{z_j} - z_y .$$
 #
-# Differentiate by a logit. The first term gives $e^{z_k} / \sum_j e^{z_j} = p_k$, the second gives 1 for the right class and 0 for the others. So $\partial \ell / \partial z_k = p_k - [k = y]$, and with $z = xW$
+# Differentiate by a logit. The first term gives $e^{z_k} / \sum_j e^{z_j} = p_k$, the second gives 1 for the right class and 0 for the others. So $\partial \ell / \partial z_k = p_k - \text{onehot}(y)_k$, where $\text{onehot}(y)$ is the list with 1 at the right class and 0 elsewhere. With $z = W^\top x$
 #
 # $$\nabla_W\, \ell = x\, (p - \text{onehot}(y))^\top .$$
 #
-# *Error times input*, a third time: the error is now "probability given minus probability wanted". This line is the last layer of every classifier in this course.
+# *Error times input*, a third time: the error is now "probability given minus probability wanted". It is the gradient of the last layer of every classifier in this course.
 
 # %% tags=["nbval-ignore-output"]
 import sklearn.datasets
@@ -272,6 +284,8 @@ def gradient_of_all(weights):
 one_step = -1.0 * gradient_of_all(np.zeros((65, 10)))
 share = recognised(one_step, test)
 print(f"after one step: {share:.1%} of {test.sum()} digits by {len(set(writers[test]))} new writers")
+
+# %%
 assert share > 0.8
 
 # %% [markdown]
@@ -282,19 +296,19 @@ templates = one_step[:64].T.reshape(10, 8, 8)
 shades = 127.5 + 127.5 * templates / np.abs(templates).max()
 plots.show(
     plots.image_grid([np.repeat(shade[:, :, np.newaxis], 3, axis=-1) for shade in shades], [str(k) for k in range(10)]),
-    "The weights of the ten classes as pictures of 8 by 8 pixels: each is a blurred digit of its class, light "
-    "where ink speaks for the class and dark where it speaks against it.",
+    "The weights of the ten classes as pictures of 8 by 8 pixels, light where ink speaks for the class, dark where it "
+    "speaks against it: 0 is a clear ring, others, such as 8, hardly resemble their digit.",
 )
 
 # %% [markdown]
-# The formula says why. With all probabilities 1/10, minus the gradient of column $k$ is $\frac1n \big( \sum_{y_i = k} x_i - \frac{1}{10} \sum_i x_i \big)$: the sum of the images of class $k$, minus a tenth of the sum of all. The first step draws the *average* digit of each class, less the average of everything. All later steps refine this.
+# The formula says why. With all probabilities 1/10, minus the gradient of column $k$ is $\frac1n \big( \sum_{y_i = k} x_i - \frac{1}{10} \sum_i x_i \big)$: the sum of the images of class $k$, minus a tenth of the sum of all. Each class occurs about equally often, so this is, up to a common factor, the *average* digit of the class less the average of everything: what makes a 0 *different*. All later steps refine this.
 
 # %%
 by_hand = np.stack(
     [inputs[train][labels[train] == k].sum(axis=0) - inputs[train].sum(axis=0) / 10 for k in range(10)], axis=1
 ) / train.sum()
 assert np.allclose(one_step, by_hand)
-print("the first step is the class averages less the overall average: True")
+print("the first step is, for each class, the sum of its images less a tenth of all, over n: True")
 
 # %% [markdown]
 # ### Sum or mean?
@@ -321,14 +335,14 @@ runs = {
     "sum, rate 1/n": path_and_losses("sum", 1.0 / n),
     "sum, rate 1": path_and_losses("sum", 1.0),
 }
-rows = [[name, *(f"{losses[t]:.3g}" for t in (0, 1, 2, 5, 10))] for name, (_, losses) in runs.items()]
+rows = [[name, *(f"{losses[t]:.3g}" for t in (0, 1, 2, 5, 10, 30))] for name, (_, losses) in runs.items()]
 print(f"n = {n}")
-print(plots.table(["mean loss at step", "0", "1", "2", "5", "10"], rows))
+print(plots.table(["mean loss at step", "0", "1", "2", "5", "10", "30"], rows))
 assert np.allclose(runs["mean, rate 1"][0], runs["sum, rate 1/n"][0], rtol=1e-9)
 assert runs["sum, rate 1"][1].max() > 100 * runs["sum, rate 1"][1][0]
 
 # %% [markdown]
-# Same rule, same data, same number 1.0: one path descends, the other is thrown out to losses more than a hundred times worse than knowing nothing. Textbooks write sums; Keras takes the mean over the batch (`reduction="sum_over_batch_size"`), so that a rate keeps its meaning when the batch size changes. When you read a learning rate in a paper, ask: sum or mean?
+# Same rule, same data, same number 1.0: one path descends, the other is thrown out to losses more than a hundred times worse than knowing nothing. (The slope of cross-entropy is bounded, so it is thrown far but not for ever, and on data as easy as these it finds its way back. On squared errors it would not: section 3.) Textbooks write sums; Keras takes the mean over the batch (`reduction="sum_over_batch_size"`), so that a rate keeps its meaning when the batch size changes. When you read a learning rate in a paper, ask: sum or mean?
 
 # %%
 import keras
@@ -350,7 +364,11 @@ for reduction in ("sum_over_batch_size", "sum"):
 #
 # $$L(w) = L(w^*) + \tfrac12 (w - w^*)^\top H\, (w - w^*), \qquad H = \tfrac1n X^\top X .$$
 #
-# $H$ is the **Hessian**, the table of all curvatures. Along an eigenvector of $H$ with eigenvalue $\lambda$ the bowl is a parabola of curvature $\lambda$, and gradient descent does in each of these directions, separately, just what it did with one weight:
+# $H$ is the **Hessian**, the table of all second derivatives. The gradient is $H (w - w^*)$, so a step turns the error $e_t = w_t - w^*$ into
+#
+# $$e_{t+1} = e_t - a H e_t .$$
+#
+# An **eigenvector** of $H$ is a direction that $H$ only stretches: $H u = \lambda u$. The factor $\lambda$ is its **eigenvalue**, the curvature of the bowl in that direction. There are as many such directions as weights, at right angles to each other, and every error is a sum of parts along them. A part along $u$ becomes $(1 - a\lambda)$ times itself. So in each of these directions, separately, gradient descent does just what it did with one weight:
 #
 # $$e_t = (1 - a \lambda)^t\, e_0 .$$
 #
@@ -367,7 +385,7 @@ print(f"their ratio, the condition number: {curvatures[1] / curvatures[0]:.1f}")
 # %% [markdown]
 # If we know $w_0$, we know the loss of every later step without taking one: $L(w_t) - L(w^*) = \sum_j \frac12 \lambda_j (1 - a\lambda_j)^{2t} c_j^2$, with $c_j$ the part of $e_0$ along eigenvector $j$. We predict with that formula, then descend, and draw both: lines are measured, dots predicted.
 #
-# **Guess** the order of these four rates, from the fastest to the slowest: 0.2, 0.9, 0.99 and 1.01 times the limit.
+# **Guess** the order of these four rates by the loss after 100 steps: 0.2, 0.9, 0.99 and 1.01 times the limit.
 
 # %%
 parts = directions.T @ (np.zeros(2) - w_best)  # c: the error at the start, along each eigenvector
@@ -383,19 +401,20 @@ for part_of_limit in (0.2, 0.9, 0.99, 1.01):
     measured[name] = np.array([descent.least_squares(w, X, y)[0] - lowest for w in path])
     envelopes[name] = predicted[name][0] * np.abs(1 - rate * curvatures).max() ** (2 * steps[:, 0])
     assert np.allclose(measured[name], predicted[name], rtol=1e-6)
+assert sorted(measured, key=lambda name: measured[name][100]) == [f"{part:g} of the limit" for part in (0.9, 0.99, 0.2, 1.01)]
 print(plots.loss_curves_table(measured, predicted, envelopes))
 
 # %%
 plots.show(
     plots.loss_curves(measured, predicted, envelopes),
     "Loss against steps for four rates, the numbers of the table above: every prediction lies on its measured "
-    "curve, the curves stay below their envelopes, and at 1.01 of the limit the loss ends up rising.",
+    "curve, the curves stay below their envelopes, and at 1.01 of the limit the loss rises from the first step.",
 )
 
 # %% [markdown]
 # Every dot sits on its line: the assertion asks for six digits. The dashed envelope is the loss at the start times $\max_j |1 - a\lambda_j|^{2t}$, a guarantee that holds wherever you start.
 #
-# The order may surprise. A rate of 0.2 of the limit starts fastest (its steep direction is done in a few steps) and then crawls along the flat one; 0.9 overtakes it; 0.99 wastes its time jumping across the valley. And just beyond the limit the loss rises, by few percent a step at first.
+# The order, 0.9, 0.99, 0.2, 1.01, may surprise. A rate of 0.2 of the limit starts fastest (its steep direction is done in a few steps) and then crawls along the flat one; 0.9 overtakes it, and in the end even 0.99 does, which jumps across the valley for a long time. And just beyond the limit the loss rises, by a few percent a step, for ever.
 #
 # **Divergence can hide.** Let us start at a better place: contrast zero, brightness equal to the mean of the wanted picture. The steep direction is nearly right there, so that hardly anything is left to grow.
 
@@ -439,7 +458,7 @@ for kappa in (2, 10, 100, 1000):
 # %% [markdown]
 # ### Scaling the inputs
 #
-# You have just seen the condition number of our fog, with pixels from 0 to 1. Pixels come as 0 to 255, networks like -1 to 1, statisticians subtract the mean and divide by the standard deviation ("standardise"). It is the same picture and the same network each time; only the numbers on the axis change.
+# Our fog has pixels from 0 to 1; its condition number was the first thing we computed in this section. Pixels come as 0 to 255, networks like -1 to 1, statisticians subtract the mean and divide by the standard deviation ("standardise"). It is the same picture and the same network each time; only the numbers on the axis change.
 #
 # **Guess:** by what factor do the steps needed differ between the best and the worst of these?
 
@@ -464,7 +483,7 @@ assert condition["0 to 255"] > 1000 * condition["0 to 1"] and condition["0 to 1"
 assert np.isclose(condition["standardised"], 1)
 
 # %% [markdown]
-# From a million steps to one (for a digit in other fog, other numbers, the same story). That is why the networks in this course begin with a layer such as `Rescaling(1/127.5, offset=-1)`, and why batch normalisation, which standardises between the layers, made deep networks trainable.
+# From a million steps to one (for a digit in other fog, other numbers, the same story). That is why the networks in this course begin with a layer such as `Rescaling(1/127.5, offset=-1)`, and why batch normalisation, which standardises between the layers, lets deep networks train faster.
 #
 # There is a second way to see it. Let the old weights be $w = D\,v$ with the new weights $v$ (standardising is such a change). A step of plain descent on $v$ moves $w$ by $-a\,D D^\top \nabla L(w)$: plain descent in the new scale *is* descent in the old scale with the gradient multiplied by a matrix. That is called **preconditioning**, and the cell shows that both give the same path. Keep it in mind for Adam.
 
@@ -487,7 +506,7 @@ print("contrast and brightness found:", np.round(old[-1], 3), "best:", np.round(
 #
 # $$v_{t+1} = m\, v_t - a\, \nabla L(w_t), \qquad w_{t+1} = w_t + v_{t+1} .$$
 #
-# The momentum $m$, between 0 and 1, is what remains of the speed at each step. Find a pair of learning rate and momentum that beats every rate without momentum. Then turn the momentum up to 0.98 and see what is too much.
+# The momentum $m$, between 0 and 1, is what remains of the speed at each step. Without momentum, find the rate that comes nearest to the minimum in 40 steps. Then find a pair of rate and momentum that comes a thousand times nearer. Then turn the momentum up to 0.98 and see what is too much. (The box "Nesterov" is a variant that we come to below.)
 
 # %%
 valley = convergence.Quadratic(np.array([[2.5, 3.7], [3.7, 8.0]]), np.array([0.5, 0.5]))
@@ -502,11 +521,11 @@ widgets.descent_explorer(valley)
 #
 # $$e_{t+1} = (1 + m - a\lambda)\, e_t - m\, e_{t-1} .$$
 #
-# Try $e_t = r^t$: it fits if $r^2 - (1 + m - a\lambda)\, r + m = 0$. The two roots multiply to $m$. If they are complex, both have size $\sqrt m$, and $e_t$ is a **damped oscillation**,
+# Try $e_t = r^t$: it fits if $r^2 - (1 + m - a\lambda)\, r + m = 0$. The two solutions multiply to $m$. If the number under the root of the quadratic formula is negative, they are the complex numbers $\sqrt m\,(\cos\theta \pm i \sin\theta)$, whose powers turn by $\theta$ and shrink by $\sqrt m$ each time, and $e_t$ is a **damped oscillation**,
 #
 # $$e_t = (\sqrt m)^t\, \big( A \cos \theta t + B \sin \theta t \big), \qquad \cos\theta = \frac{1 + m - a\lambda}{2 \sqrt m},$$
 #
-# with $A = e_0$, and $B$ such that $e_1 = (1 - a\lambda)\, e_0$. Damped by $\sqrt m$, *whatever the curvature*: that is the strength of momentum. If the roots are real, the ball creeps ("overdamped"). In between, at $m = (1 - \sqrt{a\lambda})^2$, it comes to rest fastest.
+# with $A = e_0$, and $B$ such that $e_1 = (1 - a\lambda)\, e_0$. Damped by $\sqrt m$, *whatever the curvature*: that is the strength of momentum. If the solutions are real and positive (little momentum, small rate), the ball creeps ("overdamped"); if they are negative (a large rate), it jumps to and fro as without momentum. On the border to creeping, at $m = (1 - \sqrt{a\lambda})^2$, it comes to rest fastest.
 
 # %%
 def swing(a, curvature, m, steps):
@@ -523,6 +542,8 @@ for m in (0.2, (1 - np.sqrt(a)) ** 2, 0.9):
     errors[m] = descent.trajectory(lambda e: curve @ e, np.ones(1), ball, 60)[:, 0]
     assert np.allclose(errors[m], convergence.predicted_errors(np.ones(1), ball, 60)[0][:, 0], atol=1e-9)
 assert np.allclose(errors[0.9], swing(a, 1.0, 0.9, 60), atol=1e-12)
+rates = {m: convergence.convergence_rates(np.ones(1), descent.SGD(a, m))[0] for m in np.linspace(0, 0.99, 991)}
+assert abs(min(rates, key=rates.get) - (1 - np.sqrt(a)) ** 2) < 1e-3
 print("error at step    0       10       20       40       60")
 for m, values in errors.items():
     print(f"m = {m:.3f}  ", *(f"{values[t]:8.4f}" for t in (0, 10, 20, 40, 60)))
@@ -554,10 +575,14 @@ plots.show(
 #
 # For curvatures from $\lambda_{\min}$ to $\lambda_{\max}$, the best pair makes both ends just right:
 #
-# $$a = \Big( \frac{2}{\sqrt{\lambda_{\max}} + \sqrt{\lambda_{\min}}} \Big)^2, \qquad m = \Big( \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \Big)^2, \qquad \text{error times } \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \text{ a step.}$$
+# $$a = \Big( \frac{2}{\sqrt{\lambda_{\max}} + \sqrt{\lambda_{\min}}} \Big)^2, \qquad m = \Big( \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \Big)^2, \qquad \text{in the long run, error times } \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1} \text{ a step.}$$
 #
-# It is the formula of plain descent with $\sqrt\kappa$ in place of $\kappa$. **Nesterov's** variant takes the gradient where the momentum is about to carry the ball, looking ahead before it steps. It is a little slower on quadratics ($1 - 1/\sqrt\kappa$), and, unlike the heavy ball, has a guarantee for every convex loss.
-
+# It is the formula of plain descent with $\sqrt\kappa$ in place of $\kappa$. **Nesterov's** variant takes the gradient where the momentum is about to carry the ball, looking ahead before it steps:
+#
+# $$v_{t+1} = m\, v_t - a\, \nabla L(w_t + m\, v_t), \qquad w_{t+1} = w_t + v_{t+1} .$$
+#
+# With its usual constants, $a = 1/\lambda_{\max}$ and the square root of the $m$ above, it shrinks the error by $1 - 1/\sqrt\kappa$ a step in the long run, which takes about twice the heavy ball's steps. In return, its promise holds for every smooth bowl with some least curvature, also one that is not a quadratic; the heavy ball with its best constants can circle there for ever (Lessard et al., below).
+#
 # First the three ways through the valley of the sliders, each with its best constants. **Guess** which path swings most.
 
 # %%
@@ -580,15 +605,17 @@ plots.show(
 # %%
 kappa = 100
 quadratic = convergence.Quadratic(np.diag([1.0, kappa]), np.zeros(2))
+bests = convergence.best_for_quadratic(1.0, kappa)
 measured, predicted = {}, {}
-for name, optimizer in convergence.best_for_quadratic(1.0, kappa).items():
-    path = descent.trajectory(quadratic.gradient, np.ones(2), optimizer, 150)
-    measured[name] = quadratic.loss(path)
+for name, optimizer in bests.items():
+    path = descent.trajectory(quadratic.gradient, np.ones(2), optimizer, 400)
+    measured[name] = quadratic.loss(path[:151])
     predicted[name] = convergence.predicted_losses(quadratic, np.ones(2), optimizer, 150)[0]
+    distance = np.linalg.norm(path, axis=1)
     rate = convergence.convergence_rates(np.array([1.0, kappa]), optimizer).max()
     print(
-        f"{name:10}  rate {optimizer.learning_rate:.4f}, momentum {optimizer.momentum:.3f}: error times "
-        f"{rate:.4f} a step, {np.ceil(np.log(1000) / -np.log(rate)):.0f} steps to 1/1000"
+        f"{name:10}  rate {optimizer.learning_rate:.4f}, momentum {optimizer.momentum:.3f}: in the long run, error times "
+        f"{rate:.4f} a step; measured: {np.flatnonzero(distance > distance[0] / 1000).max() + 1} steps to 1/1000"
     )
     assert np.allclose(measured[name], predicted[name], rtol=1e-4, atol=1e-16)
 print(plots.loss_curves_table(measured, predicted))
@@ -601,24 +628,36 @@ plots.show(
 )
 
 # %% [markdown]
-# The heavy ball first makes things *worse*, more than ten times: it gathers speed in the steep direction, too, and its rate is a promise for the long run only. Nesterov's looking ahead avoids this. How much the square root is worth grows with the condition number:
+# The heavy ball first makes things *worse*, more than ten times. Its rate, 0.033, is beyond plain descent's limit of 0.02: the first steps overshoot the floor, further each time, until the momentum cancels the swings. Nesterov's rate is three times smaller, and nothing of the kind happens. Now the formulas: no pair on a grid does better than the best heavy ball, and what its square root is worth grows with the condition number.
 
 # %%
 assert measured["heavy ball"].max() > 10 * measured["heavy ball"][0]
 assert measured["Nesterov"].max() == measured["Nesterov"][0]
+ends = np.array([1.0, kappa])
+grid = [
+    convergence.convergence_rates(ends, descent.SGD(a, m)).max()
+    for a in np.linspace(0.002, 0.04, 77)
+    for m in np.linspace(0, 0.95, 96)
+]
+assert (np.sqrt(kappa) - 1) / (np.sqrt(kappa) + 1) <= min(grid) + 1e-6
+print(f"best pair of {len(grid):,}: error times {min(grid):.4f} a step")
 for kappa in (100, 10_000, 1_000_000):
     rates = {
         name: convergence.convergence_rates(np.array([1.0, kappa]), optimizer).max()
         for name, optimizer in convergence.best_for_quadratic(1.0, kappa).items()
     }
-    times = np.log(rates["heavy ball"]) / np.log(rates["plain"])
-    print(f"condition number {kappa:9,}: the heavy ball needs {times:5.0f} times fewer steps than plain descent")
-    assert np.isclose(times, np.sqrt(kappa), rtol=0.01)
+    worth = {name: np.log(rates[name]) / np.log(rates["plain"]) for name in ("Nesterov", "heavy ball")}
+    print(
+        f"condition number {kappa:9,}: in the long run a step of Nesterov's is worth {worth['Nesterov']:5.0f} "
+        f"plain ones, one of the heavy ball {worth['heavy ball']:5.0f}"
+    )
+    assert np.isclose(worth["heavy ball"], np.sqrt(kappa), rtol=0.01)
+    assert np.isclose(rates["Nesterov"], 1 - 1 / np.sqrt(kappa))
 
 # %% [markdown]
 # ### The classic recipe: SGD(0.001, momentum 0.9)
 #
-# You will meet this line in countless fine-tuning scripts, VGG16's among them. Now we can read it. On a long straight slope, with constant gradient $g$, the velocity approaches $-a g\,(1 + m + m^2 + \dots) = -\frac{a}{1 - m}\, g$. So 0.9 means *ten times* the learning rate in directions in which the slope persists (two thirds of that after ten steps), and less than once in directions in which it alternates: there the sum is $1 - m + m^2 - \dots = \frac{1}{1 + m}$.
+# You will meet this line in many fine-tuning scripts. Now we can read it. On a long straight slope, with constant gradient $g$, the velocity approaches $-a g\,(1 + m + m^2 + \dots) = -\frac{a}{1 - m}\, g$. So 0.9 means *ten times* the learning rate in directions in which the slope persists (two thirds of that after ten steps), and about half of it in directions in which the slope alternates: there the sum is $1 - m + m^2 - \dots = \frac{1}{1 + m}$.
 
 # %%
 for name, sign in (("same slope every step", 1), ("slope changes sign", -1)):
@@ -630,23 +669,32 @@ for name, sign in (("same slope every step", 1), ("slope changes sign", -1)):
     assert np.isclose(speeds[-1], 1 / (1 - sign * m))
 
 # %% [markdown]
-# And the limit moves: with momentum $m$ the heavy ball converges up to $a < 2(1 + m)/\lambda_{\max}$. Nearly twice as far.
+# And the limit moves: with momentum $m$ the heavy ball converges up to $a < 2(1 + m)/\lambda_{\max}$, nearly twice as far. Nesterov's caution has a price: its limit is *lower* than without momentum, $\frac{2 (1 + m)}{(1 + 2m)\, \lambda_{\max}}$.
 
 # %%
-for m in (0.0, 0.5, 0.9):
-    edge = 2 * (1 + m)  # for a curvature of 1
-    below, above = (
-        convergence.convergence_rates(np.ones(1), descent.SGD(edge * factor, m))[0] for factor in (0.999, 1.001)
-    )
-    print(f"momentum {m}: error times {below:.4f} just below a = {edge:g}, times {above:.4f} just above")
-    assert below < 1 < above
+for nesterov in (False, True):
+    for m in (0.5, 0.9):
+        edge = 2 * (1 + m) / (1 + 2 * m if nesterov else 1)  # for a curvature of 1
+        below, above = (
+            convergence.convergence_rates(np.ones(1), descent.SGD(edge * factor, m, nesterov))[0]
+            for factor in (0.999, 1.001)
+        )
+        print(
+            f"{'Nesterov' if nesterov else 'heavy ball'}, momentum {m}: error times {below:.4f} just below "
+            f"a = {edge:.3g}, times {above:.4f} just above"
+        )
+        assert below < 1 < above
 
 # %% [markdown]
 # ### Is it what Keras does?
 #
 # A claim like that is easily checked: give Keras' optimiser and ours the same weights and the same gradients, fifty times, on the digits, and compare. Keras computes in `float32`, which holds 7 digits, so we allow a relative difference of $10^{-4}$ of the largest weight after fifty steps. First, the two rules that are still missing.
 #
-# **Adam** gives every weight a step size of its own. It keeps a running mean $\bar g$ of the gradient (that is momentum) and a running mean of its square, and steps by $a\, \bar g / \sqrt{\overline{g^2}}$: gradient over its typical size. It is a preconditioner, a diagonal one, learned on the way: a weight whose gradients are always small gets the same step as the others. In the very first step mean and root are both just $g$, so that *every* weight moves by exactly $a$, in the direction of its sign.
+# **Adam** gives every weight a step size of its own. It keeps running means of the gradient (that is momentum) and of its square,
+#
+# $$\bar g \leftarrow \beta_1 \bar g + (1 - \beta_1)\, g, \qquad \overline{g^2} \leftarrow \beta_2 \overline{g^2} + (1 - \beta_2)\, g^2, \qquad w \leftarrow w - a\, \frac{\bar g / (1 - \beta_1^t)}{\sqrt{\overline{g^2} / (1 - \beta_2^t)} + \epsilon},$$
+#
+# with $\beta_1 = 0.9$, $\beta_2 = 0.999$ and a tiny $\epsilon$: it steps by the gradient over its typical size. (Both means start at zero; dividing by $1 - \beta^t$ corrects for that.) It is a preconditioner, a diagonal one, learned on the way: a weight whose gradients are always small gets the same step as the others. In the very first step the corrected means are just $g$ and $g^2$, the quotient is $g / |g| = \pm 1$, and every weight whose slope is clearly above $\epsilon$ moves by $a$, downhill, however small the slope.
 #
 # **Weight decay** pulls weights towards zero, to keep them from growing more than the data demand. With plain descent it does not matter whether one adds $\frac d2 \|w\|^2$ to the loss or shrinks $w \leftarrow w - a\,d\,w$ at each step. With Adam it does: in the loss, the pull is divided by $\sqrt{\overline{g^2}}$ like everything else, so weights with large gradients hardly decay. **AdamW** shrinks the weights directly: the decay is *decoupled*.
 
@@ -675,7 +723,16 @@ for name, difference in differences.items():
     print(f"{name:9} largest difference, relative to the largest weight: {difference:.0e}")
 
 # %% [markdown]
-# The whole of Adam is a few lines; open `finetune_lib/descent.py` and read them. Now the two statements from above. First: Adam's first step has the same size for every weight.
+# The whole of SGD and Adam is a few lines. Here they are; `memory` is what an optimiser keeps from one step to the next. (Nesterov's is written for the point at which the gradient is taken, so that no second point need be stored; that is Keras' form, too.)
+
+# %% tags=["nbval-ignore-output"]
+import inspect
+
+print(inspect.getsource(descent.SGD.step))
+print(inspect.getsource(descent.Adam.step))
+
+# %% [markdown]
+# Now the two statements from above. First: Adam's first step has the same size for every weight with a clear slope.
 
 # %%
 first = descent.trajectory(gradient_of_all, start.astype("float64"), descent.Adam(0.01), 1)
@@ -687,7 +744,7 @@ print(f"Adam's first steps: from {moved[clear].min():.4f} to {moved[clear].max()
 assert np.allclose(moved[clear], 0.01, rtol=0.01) and slopes[clear].max() > 50 * slopes[clear].min()
 
 # %% [markdown]
-# Second, the decay. A few pixels at the edge are white in every scan, so the data say nothing about their weights: only the decay moves them, and shows undisguised. We start these weights somewhere, take ten steps, and compare a strong decay (0.1) with one a hundred times weaker.
+# Second, the decay. A few pixels at the edge are white in every training scan, so these data say nothing about their weights: only the decay moves them, and shows undisguised. We start these weights somewhere, take ten steps, and compare a strong decay (0.1) with one a hundred times weaker.
 #
 # **Guess:** with the decay *in the loss*, how much faster does the strong one shrink them?
 
@@ -696,12 +753,23 @@ idle = np.flatnonzero(inputs[train].max(axis=0) == 0)
 begin = start.astype("float64")
 begin[idle] = 0.5
 print(f"{len(idle)} pixels without ink. Their weights start at 0.5; after 10 steps of Adam with rate 0.01:")
+ends = {}
 for strength in (0.1, 0.001):
     in_loss = descent.trajectory(lambda w, d=strength: gradient_of_all(w) + d * w, begin, descent.Adam(0.01), 10)
     decoupled = descent.trajectory(gradient_of_all, begin, descent.Adam(0.01, weight_decay=strength), 10)
+    ends[strength] = in_loss[-1][idle], decoupled[-1][idle]
     print(f"decay {strength}: in the loss {in_loss[-1][idle].mean():.4f}, decoupled {decoupled[-1][idle].mean():.6f}")
-    assert np.allclose(in_loss[-1][idle], 0.4, atol=2e-3)
-    assert np.allclose(decoupled[-1][idle], 0.5 * (1 - 0.01 * strength) ** 10)
+
+# %%
+for strength, (in_loss, decoupled) in ends.items():
+    assert np.allclose(in_loss, 0.4, atol=2e-3) and np.allclose(decoupled, 0.5 * (1 - 0.01 * strength) ** 10)
+
+plain_in_loss = descent.trajectory(lambda w: gradient_of_all(w) + 0.1 * w, begin, descent.SGD(0.1), 10)
+shrinking = begin
+for _ in range(10):
+    shrinking = (1 - 0.1 * 0.1) * shrinking - 0.1 * gradient_of_all(shrinking)
+assert np.allclose(plain_in_loss[-1], shrinking)
+print("with plain descent, decay in the loss and shrinking are the same: True")
 
 # %% [markdown]
 # Not at all! In the loss, Adam divides the pull by its own size, and all that remains is ten steps of 0.01, whatever the strength. Decoupled, the weights shrink by $(1 - a d)$ a step, as asked. This is why fine-tuning recipes say AdamW.
@@ -710,15 +778,15 @@ for strength in (0.1, 0.001):
 #
 # - **One rule**: $W_{t+1} = W_t - a \nabla L(W_t)$. For least squares and for softmax cross-entropy alike, the gradient is *error times input*. Check any gradient by nudging.
 # - **The learning rate** is a length only together with the inputs' scale and with the sum-or-mean convention. On a quadratic each direction's error is multiplied by $1 - a\lambda$ a step: the steepest direction sets the limit $2/\lambda_{\max}$, the flattest the time, and a falling loss does not prove that you are below the limit.
-# - **The condition number** $\kappa$ is the price. Scaling the inputs lowers it, momentum replaces it by its square root.
-# - **Momentum** is a damped oscillator. `SGD(0.001, momentum=0.9)` moves with 0.01 where the slope persists and with half of 0.001 where it alternates.
+# - **The condition number** $\kappa$ is the price. Scaling the inputs lowers it; momentum, in the long run, replaces it by its square root.
+# - **Momentum** is a damped oscillator. `SGD(0.001, momentum=0.9)` moves with a rate of 0.01 where the slope persists and with half of 0.001 where it alternates.
 # - **Adam** divides every gradient by its typical size; with it, weight decay belongs outside the loss (AdamW).
 #
 # ### Try it yourself
 #
 # 1. Choose another digit in the form above and run all cells. Which numbers change, which do not?
 # 2. Make the fog denser (`0.6 + 0.2 * wanted`). Predict what happens to the condition number before you look.
-# 3. `descent.SGD` has a bug if you swap two of its signs. Write a version with one mistake, and see which check catches it.
+# 3. Copy `SGD.step` into a cell of its own, change one sign, and see which check catches it.
 #
 # ## What next
 #
@@ -730,4 +798,5 @@ for strength in (0.1, 0.001):
 # - G. Goh, [*Why momentum really works*](https://distill.pub/2017/momentum/), Distill 2017: more sliders.
 # - I. Sutskever et al., [*On the importance of initialization and momentum in deep learning*](https://proceedings.mlr.press/v28/sutskever13.html), 2013.
 # - D. Kingma and J. Ba, [*Adam*](https://arxiv.org/abs/1412.6980), 2015; I. Loshchilov and F. Hutter, [*Decoupled weight decay regularization*](https://arxiv.org/abs/1711.05101), 2019.
-# - S. Boyd and L. Vandenberghe, [*Convex optimization*](https://web.stanford.edu/~boyd/cvxbook/), chapter 9: the proofs.
+# - S. Boyd and L. Vandenberghe, [*Convex optimization*](https://web.stanford.edu/~boyd/cvxbook/), chapter 9: the proofs for plain descent.
+# - L. Lessard, B. Recht and A. Packard, [*Analysis and design of optimization algorithms via integral quadratic constraints*](https://arxiv.org/abs/1408.3595), 2016: a loss on which the heavy ball circles.
