@@ -109,8 +109,8 @@ def fit(
     Raises:
         TypeError: if the model is not functional, or not built.
         ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not fit.
-        FloatingPointError: if a loss or a weight is NaN or infinite. The weights are then as before; the message names
-            likely causes.
+        FloatingPointError: if a loss or a weight is NaN or infinite. The weights are then as before; the
+            message names likely causes.
         RuntimeError: if weights moved that are frozen.
     """
     started = time.perf_counter()

@@ -90,7 +90,7 @@ print(f"at w = {w} the slope is {slope:.4f}")
 # **Guess:** will the second step be longer or shorter than the first?
 
 # %%
-for step in range(5):
+for _ in range(5):
     slope = (loss(w + 0.001) - loss(w)) / 0.001
     print(f"w = {w:.4f}, loss {loss(w):.5f}, slope {slope:+.4f}, so we move by {-4 * slope:+.4f}")
     w = w - 4 * slope
@@ -127,6 +127,7 @@ widgets.one_parameter_explorer(dark, wanted)
 #
 # where $a$ is the learning rate. In words: *error times input*, averaged. No nudging any more, and it should give what nudging gave. (Nudged by $\pm h$ to both sides, the estimate is better than with one.)
 
+
 # %%
 def derivative(w):
     """The slope of the loss, by the formula."""
@@ -154,7 +155,7 @@ print(f"one step to the bottom: 1 / curvature = {1 / curvature:.3g}")
 print(f"limit, beyond which it diverges: 2 / curvature = {2 / curvature:.3g}")
 
 w, a = 0.0, 4.0
-for step in range(3):
+for _ in range(3):
     error_before, w = w - w_best, w - a * derivative(w)
     print(f"error multiplied by {(w - w_best) / error_before:.6f}; predicted {1 - a * curvature:.6f}")
     assert np.isclose((w - w_best) / error_before, 1 - a * curvature)
@@ -197,7 +198,9 @@ assert np.isclose(ratio, 255**2)
 foggy = np.clip(0.3 + 0.4 * wanted + generator.normal(0, 0.03, wanted.shape), 0, 1)
 X = np.stack([foggy.ravel(), np.ones(foggy.size)], axis=1)
 plots.show(
-    plots.image_grid([np.repeat(255 * foggy[:, :, np.newaxis], 3, axis=-1), pictures[1]], ["foggy", "wanted"], columns=2),
+    plots.image_grid(
+        [np.repeat(255 * foggy[:, :, np.newaxis], 3, axis=-1), pictures[1]], ["foggy", "wanted"], columns=2
+    ),
     "The same digit, grey in grey on the left, dark ink on white paper on the right.",
 )
 
@@ -270,6 +273,7 @@ _ = three_gradients(
 #
 # **Guess:** what share of digits by people it has never seen does the network recognise after one step? At the start it guesses one in ten.
 
+
 # %%
 def recognised(weights, rows):
     """Which share of these digits gets the highest logit for the right class."""
@@ -295,7 +299,9 @@ assert share > 0.8
 templates = one_step[:64].T.reshape(10, 8, 8)
 shades = 127.5 + 127.5 * templates / np.abs(templates).max()
 plots.show(
-    plots.image_grid([np.repeat(shade[:, :, np.newaxis], 3, axis=-1) for shade in shades], [str(k) for k in range(10)]),
+    plots.image_grid(
+        [np.repeat(shade[:, :, np.newaxis], 3, axis=-1) for shade in shades], [str(k) for k in range(10)]
+    ),
     "The weights of the ten classes as pictures of 8 by 8 pixels, light where ink speaks for the class, dark where it "
     "speaks against it: 0 is a clear ring, others, such as 8, hardly resemble their digit.",
 )
@@ -304,9 +310,13 @@ plots.show(
 # The formula says why. With all probabilities 1/10, minus the gradient of column $k$ is $\frac1n \big( \sum_{y_i = k} x_i - \frac{1}{10} \sum_i x_i \big)$: the sum of the images of class $k$, minus a tenth of the sum of all. Each class occurs about equally often, so this is, up to a common factor, the *average* digit of the class less the average of everything: what makes a 0 *different*. All later steps refine this.
 
 # %%
-by_hand = np.stack(
-    [inputs[train][labels[train] == k].sum(axis=0) - inputs[train].sum(axis=0) / 10 for k in range(10)], axis=1
-) / train.sum()
+by_hand = (
+    np.stack(
+        [inputs[train][labels[train] == k].sum(axis=0) - inputs[train].sum(axis=0) / 10 for k in range(10)],
+        axis=1,
+    )
+    / train.sum()
+)
 assert np.allclose(one_step, by_hand)
 print("the first step is, for each class, the sum of its images less a tenth of all, over n: True")
 
@@ -316,6 +326,7 @@ print("the first step is, for each class, the sum of its images less a tenth of 
 # We wrote $L = \sum_i \ell_i$ above but computed a mean. The minimum is the same. The gradient of the sum is $n$ times larger, so its learning rate must be $n$ times *smaller* for the same path. Here $n$ is several hundred.
 #
 # **Guess:** what happens if somebody takes the mean's learning rate, 1.0, with the sum?
+
 
 # %%
 def path_and_losses(reduction, rate, steps=30):
@@ -349,7 +360,9 @@ import keras
 
 logits = tf.constant(inputs[train][:64] @ one_step)
 for reduction in ("sum_over_batch_size", "sum"):
-    keras_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction, dtype="float64")
+    keras_loss = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction=reduction, dtype="float64"
+    )
     ours = descent.softmax_cross_entropy(
         one_step, inputs[train][:64], labels[train][:64], "sum" if reduction == "sum" else "mean"
     )[0]
@@ -401,7 +414,9 @@ for part_of_limit in (0.2, 0.9, 0.99, 1.01):
     measured[name] = np.array([descent.least_squares(w, X, y)[0] - lowest for w in path])
     envelopes[name] = predicted[name][0] * np.abs(1 - rate * curvatures).max() ** (2 * steps[:, 0])
     assert np.allclose(measured[name], predicted[name], rtol=1e-6)
-assert sorted(measured, key=lambda name: measured[name][100]) == [f"{part:g} of the limit" for part in (0.9, 0.99, 0.2, 1.01)]
+assert sorted(measured, key=lambda name: measured[name][100]) == [
+    f"{part:g} of the limit" for part in (0.9, 0.99, 0.2, 1.01)
+]
 print(plots.loss_curves_table(measured, predicted, envelopes))
 
 # %%
@@ -450,7 +465,9 @@ for kappa in (2, 10, 100, 1000):
     ends = np.array([1.0, kappa])
     best = convergence.best_for_quadratic(1.0, kappa)["plain"]
     rate = convergence.convergence_rates(ends, best).max()
-    grid = [convergence.convergence_rates(ends, descent.SGD(a)).max() for a in np.linspace(0, 2 / kappa, 2001)]
+    grid = [
+        convergence.convergence_rates(ends, descent.SGD(a)).max() for a in np.linspace(0, 2 / kappa, 2001)
+    ]
     needed = np.ceil(np.log(1000) / -np.log(rate))
     print(f"condition number {kappa:4}: error times {rate:.4f} a step, {needed:6.0f} steps to 1/1000")
     assert np.isclose(rate, (kappa - 1) / (kappa + 1)) and rate <= min(grid) + 1e-12
@@ -489,12 +506,18 @@ assert np.isclose(condition["standardised"], 1)
 
 # %%
 mean, deviation = pixels.mean(), pixels.std()
-D = np.array([[1 / deviation, 0], [-mean / deviation, 1]])  # weights for raw pixels from those for standardised ones
+D = np.array(
+    [[1 / deviation, 0], [-mean / deviation, 1]]
+)  # weights for raw pixels from those for standardised ones
 standardised = X @ D
 assert np.allclose(standardised[:, 0], scalings["standardised"])
 
-new = descent.trajectory(lambda v: descent.least_squares(v, standardised, y)[1], np.zeros(2), descent.SGD(0.5), 20)
-old = descent.trajectory(lambda w: D @ D.T @ descent.least_squares(w, X, y)[1], np.zeros(2), descent.SGD(0.5), 20)
+new = descent.trajectory(
+    lambda v: descent.least_squares(v, standardised, y)[1], np.zeros(2), descent.SGD(0.5), 20
+)
+old = descent.trajectory(
+    lambda w: D @ D.T @ descent.least_squares(w, X, y)[1], np.zeros(2), descent.SGD(0.5), 20
+)
 assert np.allclose(new @ D.T, old)
 print("descent on scaled inputs = preconditioned descent on raw inputs: True")
 print("contrast and brightness found:", np.round(old[-1], 3), "best:", np.round(w_best, 3))
@@ -527,6 +550,7 @@ widgets.descent_explorer(valley)
 #
 # with $A = e_0$, and $B$ such that $e_1 = (1 - a\lambda)\, e_0$. Damped by $\sqrt m$, *whatever the curvature*: that is the strength of momentum. If the solutions are real and positive (little momentum, small rate), the ball creeps ("overdamped"); if they are negative (a large rate), it jumps to and fro as without momentum. On the border to creeping, at $m = (1 - \sqrt{a\lambda})^2$, it comes to rest fastest.
 
+
 # %%
 def swing(a, curvature, m, steps):
     """The damped oscillation's formula, from an error of 1, for complex roots."""
@@ -542,7 +566,9 @@ for m in (0.2, (1 - np.sqrt(a)) ** 2, 0.9):
     errors[m] = descent.trajectory(lambda e: curve @ e, np.ones(1), ball, 60)[:, 0]
     assert np.allclose(errors[m], convergence.predicted_errors(np.ones(1), ball, 60)[0][:, 0], atol=1e-9)
 assert np.allclose(errors[0.9], swing(a, 1.0, 0.9, 60), atol=1e-12)
-rates = {m: convergence.convergence_rates(np.ones(1), descent.SGD(a, m))[0] for m in np.linspace(0, 0.99, 991)}
+rates = {
+    m: convergence.convergence_rates(np.ones(1), descent.SGD(a, m))[0] for m in np.linspace(0, 0.99, 991)
+}
 assert abs(min(rates, key=rates.get) - (1 - np.sqrt(a)) ** 2) < 1e-3
 print("error at step    0       10       20       40       60")
 for m, values in errors.items():
@@ -702,7 +728,10 @@ for nesterov in (False, True):
 pairs = {
     "SGD": (keras.optimizers.SGD(0.1), descent.SGD(0.1)),
     "momentum": (keras.optimizers.SGD(0.1, momentum=0.9), descent.SGD(0.1, 0.9)),
-    "Nesterov": (keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True), descent.SGD(0.1, 0.9, nesterov=True)),
+    "Nesterov": (
+        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        descent.SGD(0.1, 0.9, nesterov=True),
+    ),
     "Adam": (keras.optimizers.Adam(0.01), descent.Adam(0.01)),
     "AdamW": (keras.optimizers.AdamW(0.01, weight_decay=0.1), descent.Adam(0.01, weight_decay=0.1)),
 }
@@ -755,10 +784,14 @@ begin[idle] = 0.5
 print(f"{len(idle)} pixels without ink. Their weights start at 0.5; after 10 steps of Adam with rate 0.01:")
 ends = {}
 for strength in (0.1, 0.001):
-    in_loss = descent.trajectory(lambda w, d=strength: gradient_of_all(w) + d * w, begin, descent.Adam(0.01), 10)
+    in_loss = descent.trajectory(
+        lambda w, d=strength: gradient_of_all(w) + d * w, begin, descent.Adam(0.01), 10
+    )
     decoupled = descent.trajectory(gradient_of_all, begin, descent.Adam(0.01, weight_decay=strength), 10)
     ends[strength] = in_loss[-1][idle], decoupled[-1][idle]
-    print(f"decay {strength}: in the loss {in_loss[-1][idle].mean():.4f}, decoupled {decoupled[-1][idle].mean():.6f}")
+    print(
+        f"decay {strength}: in the loss {in_loss[-1][idle].mean():.4f}, decoupled {decoupled[-1][idle].mean():.6f}"
+    )
 
 # %%
 for strength, (in_loss, decoupled) in ends.items():

@@ -50,8 +50,8 @@ from finetune_lib import convergence, descent, digits, plots
 _, _, writers = digits.arrays(wild=False)
 scans, labels = sklearn.datasets.load_digits(return_X_y=True)
 inputs = np.hstack([scans / 16, np.ones((len(labels), 1))])
-train = np.isin(writers, digits.WRITERS["train"])
-X, y = inputs[train], labels[train]
+is_training = np.isin(writers, digits.WRITERS["train"])
+X, y = inputs[is_training], labels[is_training]
 
 
 def gradient_of_all(weights):
@@ -75,9 +75,9 @@ assert np.allclose(np.mean(batches, axis=0), full, atol=1e-15)
 print(f"mean over {len(batches)} batches of {len(order) // len(batches)} = full gradient: True")
 
 # %% [markdown]
-# Second: a single one is off. The mean squared distance from the full gradient, its **variance**, follows from the spread of the single gradients, $S = \frac1n \sum_i \| g_i - g \|^2$:
+# Second: a single one is off. The mean squared distance from the full gradient, its **variance**, as a mean over all batches that could be drawn, follows from the spread of the single gradients, $S = \frac1n \sum_i \| g_i - g \|^2$:
 #
-# $$\mathbb E\, \| g_{\text{batch}} - g \|^2 = \frac{S}{B} \cdot \frac{n - B}{n - 1} .$$
+# $$\text{mean of } \| g_{\text{batch}} - g \|^2 = \frac{S}{B} \cdot \frac{n - B}{n - 1} .$$
 #
 # The first factor is what averaging $B$ independent numbers does. The second corrects for drawing without replacement: a batch of all $n$ has no noise.
 #
@@ -92,7 +92,13 @@ for size in (1, 4, 16, 64, 256):
     rows.append([size, measured, formula])
     assert abs(measured / formula - 1) < 0.1
 shown = [[str(size), f"{a:.2g}", f"{b:.2g}", f"{np.sqrt(b / np.sum(full**2)):.1f}"] for size, a, b in rows]
-print(plots.table(["batch size", "measured variance", "formula", "typical distance / length of full gradient"], shown))
+print(
+    plots.table(
+        ["batch size", "measured variance", "formula", "typical distance / length of full gradient"], shown
+    )
+)
+even = next(size for size in range(1, 646) if convergence.gradient_variance(each, size) < np.sum(full**2))
+print(f"up to batch size {even - 1} the noise is larger than the gradient itself")
 
 # %%
 import matplotlib.figure
@@ -100,7 +106,9 @@ import matplotlib.figure
 figure = matplotlib.figure.Figure(figsize=(6, 3.4), layout="constrained")
 axes = figure.subplots()
 sizes = np.arange(1, len(each))
-axes.plot(sizes, [convergence.gradient_variance(each, size) for size in sizes], color=plots.GREY, label="formula")
+axes.plot(
+    sizes, [convergence.gradient_variance(each, size) for size in sizes], color=plots.GREY, label="formula"
+)
 axes.plot(sizes, rows[0][2] / sizes, ":", color=plots.GREY, label="formula with replacement")
 axes.plot([row[0] for row in rows], [row[1] for row in rows], "o", color=plots.BLUE, label="measured")
 axes.axhline(np.sum(full**2), color=plots.VERMILION, linewidth=1, label="squared length of the full gradient")
@@ -110,14 +118,14 @@ axes.spines[["top", "right"]].set_visible(False)
 plots.show(
     figure,
     "Variance of the gradient against batch size, both logarithmic: the measured points of the table lie on the "
-    "formula's line, which falls as 1 / B and plunges to zero at the full batch. The squared length of the full "
+    "formula's line, which falls as 1 / B, at first along the dotted line of drawing with replacement, and plunges to zero at the full batch. The squared length of the full "
     "gradient is a horizontal line, which the variance crosses between batch sizes 64 and 256.",
 )
 
 # %% [markdown]
-# Halved: four times the work for half the noise. So small batches are the better bargain, as long as their noise can be borne. Here it is *larger than the gradient itself* for batches below a hundred or so, and training works all the same, because the errors of many steps average out, as long as each step is small.
+# The typical distance halves with every row of the table (a little more in the last: 256 is already a good part of all 646): four times the work for half the noise. So small batches are the better bargain, as long as their noise can be borne. Even where it is *larger than the gradient itself*, training works all the same, because the errors of many steps average out, as long as each step is small.
 #
-# See for yourself, on the fog of lesson 02a (contrast and brightness of a picture; here with scaled pixels). Each example is one of 1,024 pixels. At batch size 1, find a rate at which the path still gets home. Then raise the batch size.
+# See for yourself, on the fog of lesson 02a (contrast and brightness of a picture; here with scaled pixels). Each example is one of 1,024 pixels. At batch size 1: which rate gives the lowest loss? How far up can you go before it no longer settles? Then raise the batch size.
 
 # %%
 from finetune_lib import widgets
@@ -132,7 +140,7 @@ widgets.mini_batch_explorer(fog, targets)
 # %% [markdown]
 # ### Why the rate is decayed
 #
-# With a constant rate the path arrives, and then buzzes around the minimum for ever: each step adds noise, each step pulls back. Along an eigenvector of curvature $\lambda$, with noise of variance $\sigma^2$, the error's variance settles where both balance, $V = (1 - a\lambda)^2 V + a^2 \sigma^2$, which gives a mean loss, above the minimum, of
+# With a constant rate the path arrives, and then buzzes around the minimum for ever: each step adds noise, each step pulls back. Along an eigenvector of curvature $\lambda$, with noise of variance $\sigma^2$, a step makes of the error $e$ the sum of two independent parts, $(1 - a\lambda)\, e$ and $a$ times the noise. Variances of independent parts add, so the error's variance settles where $V = (1 - a\lambda)^2 V + a^2 \sigma^2$, which gives a mean loss, above the minimum, of
 #
 # $$\tfrac12 \lambda V = \frac{a\, \sigma^2}{2\,(2 - a \lambda)} \quad \text{for each direction.}$$
 #
@@ -173,60 +181,71 @@ for rate in (0.4, 0.1, 0.025):
     assert shuffled < 1.05 * drawn
 
 # %% [markdown]
-# A quarter of the rate, a quarter of the floor (the measured values scatter a little around the formula). Shuffling is quieter, and the more so the smaller the rate: within an epoch the errors of early and late batches cancel. A smaller rate, though, means also a slower way down. To have both, begin with a large rate and let it fall: `descent.cosine`, half a cosine from the top to zero, is the schedule that this course uses everywhere.
+# A quarter of the rate, about a quarter of the floor. Shuffling is quieter, and the more so the smaller the rate: the batches of an epoch average to the full gradient, as the first cell showed, so the errors of early and late ones cancel. A smaller rate, though, means also a slower way down. To have both, begin with a large rate and let it fall: `descent.cosine`, half a cosine from the top to zero, is the schedule that `fitting.fit` uses unless told otherwise.
 #
-# **Guess** the order after 60 and after 600 steps: constant 0.4, constant 0.025, cosine from 0.4.
+# **Guess** the order after 100 and after 600 steps: constant 0.4, constant 0.025, cosine from 0.4.
 
 # %%
 schedules = {"constant 0.4": 0.4, "constant 0.025": 0.025, "cosine from 0.4": descent.cosine(0.4, 600)}
 curves = {
     name: np.mean(
-        [bowl.loss(descent.trajectory(noisy(seed), best + 2.0, descent.SGD(rate), 600)) for seed in range(20)], axis=0
+        [
+            bowl.loss(descent.trajectory(noisy(seed), best + 2.0, descent.SGD(rate), 600))
+            for seed in range(20)
+        ],
+        axis=0,
     )
     for name, rate in schedules.items()
 }
 print(plots.loss_curves_table(curves))
-assert curves["constant 0.025"][60] > 100 * curves["cosine from 0.4"][60]
+assert curves["constant 0.025"][100] > 10 * curves["cosine from 0.4"][100]
 assert curves["constant 0.4"][600] > 5 * curves["cosine from 0.4"][600]
 
 # %%
 plots.show(
     plots.loss_curves(curves),
     "Mean loss over twenty runs against steps, the numbers above: a constant 0.4 falls fast and stays at its "
-    "floor, a constant 0.025 falls slowly to a lower one, the cosine falls fast and ends lowest.",
+    "floor; a constant 0.025 falls slowly to a lower one; the cosine falls as fast as the first and ends near the second.",
 )
 
 # %% [markdown]
+# The cosine is down after a few dozen steps, like the large rate, *and* ends about as low as the small one.
+#
 # ### Why the rate is warmed up
 #
-# The limit $2/\lambda_{\max}$ is not the same everywhere. Cross-entropy is most curved where the network is undecided, that is, at the beginning; once most digits are clear, the ground is flatter. `convergence.largest_curvature` measures $\lambda_{\max}$ wherever we stand.
+# The limit $2/\lambda_{\max}$ is not the same everywhere. For a single layer, cross-entropy is most curved where the network is undecided, that is, early; once most digits are clear, the ground is flatter. (In deep networks curvature may rise instead; that early steps are the risky ones holds there, too.) `convergence.largest_curvature` measures $\lambda_{\max}$ wherever we stand.
 
 # %%
 path = descent.trajectory(gradient_of_all, np.zeros((65, 10)), descent.SGD(1.0), 300)
 for step in (0, 10, 100, 300):
     curvature = convergence.largest_curvature(gradient_of_all, path[step])
     print(f"after {step:3} steps: largest curvature {curvature:.2f}, limit of the rate {2 / curvature:.1f}")
+assert curvature < convergence.largest_curvature(gradient_of_all, path[0]) / 2
 
 # %% [markdown]
-# So a rate of 5 is far beyond the limit at first, and safe later. Start at once with it, or climb to it over 20 steps: the **warm-up**.
+# So a rate of 5 is far beyond the limit at first, and safe later. Start at once with it, or climb to it over 80 steps: the **warm-up**.
 
 # %%
-starts = {"at once": descent.SGD(5.0), "warmed up": descent.SGD(lambda step: 5.0 * min(1, (step + 1) / 20))}
+starts = {"at once": descent.SGD(5.0), "warmed up": descent.SGD(lambda step: 5.0 * min(1, (step + 1) / 80))}
 losses = {}
 for name, optimizer in starts.items():
     path = descent.trajectory(gradient_of_all, np.zeros((65, 10)), optimizer, 150)
     losses[name] = [descent.softmax_cross_entropy(weights, X, y)[0] for weights in path]
-    print(f"{name:9}: loss at the start {losses[name][0]:.2f}, worst {max(losses[name]):.2f}, end {losses[name][-1]:.3f}")
-assert max(losses["at once"]) > 1.2 * losses["at once"][0]
-assert max(losses["warmed up"]) == losses["warmed up"][0]
+    rises = np.sum(np.diff(losses[name]) > 0)
+    print(
+        f"{name:9}: worst loss {max(losses[name]):.2f}, steps on which it rose {rises}, end {losses[name][-1]:.3f}"
+    )
+assert (np.diff(losses["warmed up"]) < 0).all() and max(losses["at once"]) > 1.2 * losses["at once"][0]
 
 # %% [markdown]
-# Here the network recovers either way: nothing is lost but a few steps, because it knew nothing. A *pretrained* network thrown about like this would lose what it knows. And Adam needs a warm-up even more. Its first step moves every weight by the full rate, in the direction of a sign that a noisy mini-batch gave:
+# Warmed up, it never goes uphill. Here the network recovers either way, and the warm-up even costs a few steps, because it knew nothing that could be lost. A *pretrained* network thrown about like this would lose what it knows. And Adam needs a warm-up even more. Its first step moves every weight by the full rate, in the direction of a sign that a noisy mini-batch gave:
 
 # %%
 clear = np.abs(full) > 1e-4
 wrong = np.mean([np.mean(np.sign(draw[clear]) != np.sign(full[clear])) for draw in batches])
-print(f"batches of 19: {wrong:.0%} of the slopes have the wrong sign, so Adam's first step takes these weights uphill")
+print(
+    f"batches of 19: {wrong:.0%} of the slopes have the wrong sign, so Adam's first step takes these weights uphill"
+)
 assert wrong > 0.2
 
 # %% [markdown]
@@ -247,14 +266,15 @@ from finetune_lib import classifier
 network = classifier.build("GlyphNet", [str(digit) for digit in range(10)])
 to_features = keras.Model(network.input, network.get_layer("average_pool").output)
 clean, wild = (digits.arrays(wild=is_wild)[0] for is_wild in (False, True))
-features = {name: to_features.predict(images.astype("float32"), batch_size=256, verbose=0).astype("float64")
-            for name, images in {"clean": clean, "wild": wild}.items()}
-scale = features["clean"][train].std(axis=0) + 1e-3
+features = {
+    name: to_features.predict(images.astype("float32"), batch_size=256, verbose=0).astype("float64")
+    for name, images in {"clean": clean, "wild": wild}.items()
+}
+scale = features["clean"][is_training].std(axis=0) + 1e-3
 features = {name: values / scale for name, values in features.items()}
 one_hot = np.eye(10)[labels]
 rows = digits.split(labels, writers, labels_per_class=5, seed=0)
-few, few_wanted = features["wild"][rows["train"]], one_hot[rows["train"]]
-few.shape
+print(f"{len(rows['train'])} wild images to fine-tune on, {features['wild'].shape[1]} features each")
 
 # %% [markdown]
 # Pretraining is solved in one go, with a little decay. Then we fine-tune on the 50 wild images, 3,000 steps, from $W_{\text{pre}}$ and from zero, and follow the accuracy on the wild digits of seven new writers. Five draws of the 50 images.
@@ -262,7 +282,7 @@ few.shape
 # **Guess:** both descents drive the loss on the 50 images towards zero. Will more steps always help? Will they end up equally good?
 
 # %%
-source, source_wanted = features["clean"][train], one_hot[train]
+source, source_wanted = features["clean"][is_training], one_hot[is_training]
 pretrained = np.linalg.solve(source.T @ source + np.eye(128), source.T @ source_wanted)
 
 
@@ -272,19 +292,23 @@ def share_right(W):
 
 
 looks = [0, 1, 3, 10, 30, 100, 300, 1000, 3000]
-accuracy = {"from pretrained": [], "from zero": []}
+accuracy, fits = {"from pretrained": [], "from zero": []}, []
 for seed in range(5):
     chosen = digits.split(labels, writers, labels_per_class=5, seed=seed)["train"]
     few, few_wanted = features["wild"][chosen], one_hot[chosen]
     largest = np.linalg.eigvalsh(few.T @ few / 50)[-1]
-    for name, start in (("from pretrained", pretrained), ("from zero", 0 * pretrained)):
-        path = descent.trajectory(lambda W: few.T @ (few @ W - few_wanted) / 50, start, descent.SGD(1 / largest), 3000)
+    for name, W_0 in (("from pretrained", pretrained), ("from zero", 0 * pretrained)):
+        path = descent.trajectory(
+            lambda W, X=few, Y=few_wanted: X.T @ (X @ W - Y) / 50, W_0, descent.SGD(1 / largest), 3000
+        )
+        fits.append([np.sum((few @ path[look] - few_wanted) ** 2) / 100 for look in looks])
         accuracy[name].append([100 * share_right(path[look]) for look in looks])
 accuracy = {name: np.array(values) for name, values in accuracy.items()}
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rows_shown = [[name, *(f"{value:.1f}" for value in values.mean(axis=0))] for name, values in accuracy.items()]
-print("test accuracy (%), mean of five draws")
+rows_shown.append(["loss on the 50", *(f"{value:.2g}" for value in fits[0])])
+print("test accuracy (%), mean of five draws; loss from pretrained, first draw")
 print(plots.table(["steps", *map(str, looks)], rows_shown))
 
 # %%
@@ -293,7 +317,13 @@ axes = figure.subplots()
 for (name, values), colour in zip(accuracy.items(), (plots.BLUE, plots.VERMILION), strict=True):
     axes.plot(range(len(looks)), values.T, color=colour, linewidth=0.7, alpha=0.4)
     axes.plot(range(len(looks)), values.mean(axis=0), "o-", color=colour, label=name)
-axes.axhline(accuracy["from pretrained"][0, 0], color=plots.GREY, linewidth=1, linestyle=":", label="pretrained, as it is")
+axes.axhline(
+    accuracy["from pretrained"][0, 0],
+    color=plots.GREY,
+    linewidth=1,
+    linestyle=":",
+    label="pretrained, as it is",
+)
 axes.set_xticks(range(len(looks)), looks)
 axes.set(xlabel="steps", ylabel="test accuracy (%)", ylim=(60, 95))
 axes.legend(frameon=False)
@@ -304,26 +334,28 @@ plots.show(
     "little until about 30 steps, then falls well below where it began. From zero it rises, falls, and stays lower.",
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 tuned, scratch = (accuracy[name].mean(axis=0) for name in accuracy)
 gain = accuracy["from pretrained"][:, looks.index(30)] - accuracy["from pretrained"][:, 0]
 loss_in_the_end = accuracy["from pretrained"][:, -1] - accuracy["from pretrained"][:, 0]
 print(f"30 steps: {gain.mean():+.1f} points against pretrained ({gain.min():+.1f} to {gain.max():+.1f})")
-print(f"3,000 steps: {loss_in_the_end.mean():+.1f} points ({loss_in_the_end.min():+.1f} to {loss_in_the_end.max():+.1f})")
+print(
+    f"3,000 steps: {loss_in_the_end.mean():+.1f} points ({loss_in_the_end.min():+.1f} to {loss_in_the_end.max():+.1f})"
+)
 assert gain.min() > 0 and loss_in_the_end.max() < 0
-assert (tuned > scratch).all()
+assert (tuned > scratch).all() and fits[0][-1] < 1e-3 * fits[0][0]
 print("from pretrained is better than from zero at every look: True")
 
 # %% [markdown]
-# Fine-tuning gained a little and then lost more than it had gained, on every draw, while the loss on the 50 images fell without end. (We looked at test accuracies to *show* this. To *choose* the number of steps, use validation images.)
+# Fine-tuning gained a little and then lost more than it had gained, on every draw, while the loss on the 50 images fell and fell. (That the head from the clean digits could be bettered at all is because its decay was weak; exercise 1. We looked at test accuracies to *show* this. To *choose* the number of steps, use validation images.)
 #
 # ### Which minimum is it?
 #
-# The gradient, $X^\top(XW - Y)/n$, is always a combination of the images' feature vectors. So descent moves only within the space that these span; across it $W$ stays *exactly* where it began. Among all $W$ that fit the images, descent therefore arrives at the one **nearest to where it started**:
+# The gradient, $X^\top(XW - Y)/n$, is always a weighted sum of the images' feature vectors. So descent moves only within the space of all such sums; across it $W$ stays *exactly* where it began. Among all $W$ that fit the images, descent therefore arrives at the one **nearest to where it started**:
 #
 # $$W_\infty = W_0 + X^{+} (Y - X W_0),$$
 #
-# with the pseudo-inverse $X^+$. We check it, on the last draw. To be there quickly, we use the best momentum for these curvatures, as in lesson 02a.
+# with the pseudo-inverse $X^+$, the matrix that gives *shortest* solutions: $X^+ b$ is the shortest $w$ with $X w = b$. We check it, on the last draw. To be there quickly, we use the best momentum for these curvatures, as in lesson 02a.
 
 # %%
 curvatures = np.linalg.eigvalsh(few.T @ few / 50)
@@ -333,22 +365,22 @@ steps = int(np.log(1e-8) / np.log(convergence.convergence_rates(seen, heavy_ball
 print(f"{len(seen)} of {len(curvatures)} curvatures are above zero; heavy ball for {steps} steps")
 
 across = np.eye(128) - np.linalg.pinv(few) @ few  # projects onto the directions that no image speaks of
-for name, start in (("pretrained", pretrained), ("zero", 0 * pretrained)):
-    end = descent.trajectory(lambda W: few.T @ (few @ W - few_wanted) / 50, start, heavy_ball, steps)[-1]
-    nearest = start + np.linalg.pinv(few) @ (few_wanted - few @ start)
+for name, W_0 in (("pretrained", pretrained), ("zero", 0 * pretrained)):
+    end = descent.trajectory(lambda W: few.T @ (few @ W - few_wanted) / 50, W_0, heavy_ball, steps)[-1]
+    nearest = W_0 + np.linalg.pinv(few) @ (few_wanted - few @ W_0)
     kept = np.linalg.norm(across @ end) / np.linalg.norm(end)
     print(
-        f"from {name}: fits to {np.abs(few @ end - few_wanted).max():.0e}; {kept:.0%} of its length lies "
-        "where no image of the 50 has a say"
+        f"from {name}: fits to {np.abs(few @ end - few_wanted).max():.0e}; the part of it on which no image "
+        f"of the 50 has a say is {kept:.0%} as long as the whole"
     )
-    assert np.allclose(end, nearest, atol=1e-4) and np.allclose(across @ end, across @ start, atol=1e-9)
+    assert np.allclose(end, nearest, atol=1e-4) and np.allclose(across @ end, across @ W_0, atol=1e-9)
 
 # %% [markdown]
 # That is transfer learning in one formula. What the new images determine is learned from them; *everything else is kept from $W_0$*. Start at zero, and everything else is zero. Start at weights that know something, and they go on knowing it.
 #
 # ## 3. Small steps: moving and forgetting
 #
-# Now all of GlyphNet, 0.3 million weights. It was pretrained to tell 130 printed glyphs apart, and this old head still exists. So we can measure what fine-tuning on digits does to the *old* task: put the old head back, and test it on glyphs in fonts it never saw.
+# Now all of GlyphNet. It was pretrained to tell printed glyphs apart, and this old head still exists. So we can measure what fine-tuning on digits does to the *old* task: put the old head back, and test it on glyphs in fonts it never saw.
 
 # %% tags=["nbval-ignore-output"]
 import tensorflow as tf
@@ -360,31 +392,38 @@ old_task = glyphnet.glyph_stream(glyphnet.HELD_OUT_FONTS, steps=2, seed=5)
 glyphs, glyph_labels = (np.concatenate(parts) for parts in zip(*old_task.as_numpy_iterator(), strict=True))
 
 
+with_old_head = glyphnet.source_classifier(len(glyphnet.GLYPHS))
+glyphnet.load_weights(with_old_head, "glyphs")
+
+
 def share_of_glyphs(model):
     """How many glyphs the model's features still tell apart, with the head of the old task."""
-    with_old_head = glyphnet.source_classifier(len(glyphnet.GLYPHS))
-    glyphnet.load_weights(with_old_head, "glyphs")
     for layer in with_old_head.layers:
         if layer.name.startswith("block") and layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
     return np.mean(with_old_head.predict(glyphs, batch_size=256, verbose=0).argmax(axis=1) == glyph_labels)
 
 
-print(f"{len(glyphnet.GLYPHS)} glyphs; {share_of_glyphs(network):.1%} of {len(glyphs)} pictures recognised")
+print(f"{network.count_params():,} weights; {len(glyphnet.GLYPHS)} kinds of glyphs")
+print(f"{share_of_glyphs(network):.1%} of {len(glyphs)} pictures recognised")
 
 # %% [markdown]
-# The recipe: first train the new head (lesson 00), then all layers, by `SGD` with momentum 0.9 for 100 steps. We only vary the learning rate, from the classic 0.001 up.
+# The recipe: first train the new head (lesson 00), then all layers, by `SGD` with momentum 0.9 for 100 steps. We only vary the learning rate, from the classic 0.001 up. Each run starts from a copy, trains everything, and gives three numbers: how far the weights have moved, relative to their length; the accuracy on digits; the accuracy on glyphs.
 #
 # **Guess:** at which rate will accuracy on digits be best? And what will remain of the glyphs?
 
 # %% tags=["nbval-ignore-output"]
-start = comparison.frozen(dataset, "GlyphNet", recipe=comparison.Recipe(steps=200, learning_rate=3e-3), verbose=0).model
+start = comparison.frozen(
+    dataset, "GlyphNet", recipe=comparison.Recipe(steps=200, learning_rate=3e-3), verbose=0
+).model
 test_images, test_labels = (np.stack(part) for part in zip(*dataset.test.as_numpy_iterator(), strict=True))
 
 
 def share_of_digits(model):
     """How many wild digits by new writers the model recognises."""
-    return np.mean(model.predict(test_images.astype("float32"), batch_size=256, verbose=0).argmax(axis=1) == test_labels)
+    return np.mean(
+        model.predict(test_images.astype("float32"), batch_size=256, verbose=0).argmax(axis=1) == test_labels
+    )
 
 
 def body(model):
@@ -392,8 +431,9 @@ def body(model):
     return np.concatenate([weight.numpy().ravel() for layer in model.layers[:-1] for weight in layer.weights])
 
 
+# %% tags=["nbval-ignore-output"]
 measured = {}
-for rate in (0.001, 0.003, 0.01, 0.03):
+for rate in (0.001, 0.01, 0.03):
     for seed in (0, 1):
         model = keras.models.clone_model(start)
         model.set_weights(start.get_weights())
@@ -424,21 +464,23 @@ for axes, column, name in zip(figure.subplots(1, 3), range(3), names, strict=Tru
 plots.show(
     figure,
     "Three panels against the learning rate, the numbers of the table above; dotted lines show the head-only "
-    "model. The distance grows with the rate; accuracy on digits rises slightly, then collapses; accuracy on "
-    "glyphs stays, then collapses, too.",
+    "model. The distance grows with the rate; accuracy on digits starts near the dotted line and "
+    "collapses, accuracy on glyphs starts near it and collapses even further.",
 )
 
 # %%
+import itertools
+
 mean = {rate: np.mean([measured[rate, seed] for seed in (0, 1)], axis=0) for rate in rates}
-assert all(mean[low][0] < mean[high][0] for low, high in zip(rates, rates[1:], strict=False))
-assert min(measured[0.001, seed][1] for seed in (0, 1)) > before[1] and mean[0.001][2] > before[2] - 2
+assert all(mean[low][0] < mean[high][0] for low, high in itertools.pairwise(rates))
+assert abs(mean[0.001][1] - before[1]) < 4 and mean[0.001][2] > before[2] - 2
 assert mean[0.03][1] < before[1] - 10 and mean[0.03][2] < before[2] - 30
 print("the distance grows with the rate: True")
-print("0.001 keeps the glyphs within two points and gains on digits: True")
+print("0.001 changes the glyphs by less than two points, the digits by less than four: True")
 print("0.03 costs more than 10 points on digits and more than 30 on glyphs: True")
 
 # %% [markdown]
-# At the classic rate the network hardly moves, and gains. At large ones it is thrown out of the region in which its features mean something: it forgets the old task *and* fails at the new one, for which 50 images cannot replace what was lost. 0.001 is no magic number, but it is on the safe side of this cliff. Where the cliff is depends on the network, its inputs and its loss (lesson 02a); lesson 05 will find it with a range test.
+# At the classic rate the network hardly moves, and forgets nothing; on digits it changes by little more than two seeds differ. (A gain worth the name takes augmentation and patience: lesson 00 shows one, lesson 05 how.) At large rates it is thrown out of the region in which its features mean something: it forgets the old task *and* fails at the new one, for which 50 images cannot replace what was lost. 0.001 is no magic number, but it is on the safe side of this cliff. Where the cliff is depends on the network, its inputs and its loss (lesson 02a); lesson 05 will find it with a range test.
 #
 # ## 4. Freezing is a projection
 #
@@ -456,23 +498,26 @@ model = keras.models.clone_model(start)
 model.set_weights(start.get_weights())
 freezing.unfreeze_from(model, "block4")
 P = [float(weight.trainable) for weight in model.weights]
+old = model.get_weights()
 
 with tf.GradientTape() as tape:
     value = cross_entropy(true, model(images))
-full = tape.gradient(value, [weight.value for weight in model.weights])
-projected = [weight.numpy() - 0.01 * p * slope.numpy() for weight, p, slope in zip(model.weights, P, full, strict=True)]
+slopes = tape.gradient(value, [weight.value for weight in model.weights])
+projected = [-0.01 * keep * slope.numpy() for keep, slope in zip(P, slopes, strict=True)]
 
 model.compile(keras.optimizers.SGD(0.01), cross_entropy, jit_compile=False)
 model.train_on_batch(images, true)
-moves = [np.abs(weight - old).max() for weight, old in zip(model.get_weights(), start.get_weights(), strict=True)]
-assert all(np.allclose(new, ours, atol=1e-6) for new, ours in zip(model.get_weights(), projected, strict=True))
-assert all((move > 0) == (p > 0) for move, p in zip(moves, P, strict=True))
-print(f"{sum(P):.0f} of {len(P)} weight arrays moved, each as the projected gradient says; the others not by one bit")
+moves = [after - before for after, before in zip(model.get_weights(), old, strict=True)]
+for keep, move, expected in zip(P, moves, projected, strict=True):
+    assert np.abs(move - expected).max() <= 1e-3 * np.abs(expected).max() + 1e-7 and (keep or not move.any())
+print(
+    f"{sum(P):.0f} of {len(P)} weight arrays moved, each as the projected gradient says; the others not by one bit"
+)
 
 # %% [markdown]
 # ### The frozen prefix is a constant
 #
-# If no weight below the boundary moves, the output of that part, for a given image, never changes. It is a *constant function*: compute it once, and train the rest on its results as if they were the data. `freezing.split` cuts the model there.
+# If no weight below the boundary moves, the output of that part, for a given image, never changes. It is a *constant function*: as long as the images stay the same, compute it once, and train the rest on its results as if they were the data. `freezing.split` cuts the model there.
 
 # %%
 prefix, suffix = freezing.split(model)
@@ -485,10 +530,14 @@ for part in (whole, suffix):
 for _ in range(5):
     whole.train_on_batch(images, true)
     suffix.train_on_batch(stored, true)
-assert np.array_equal(prefix(images), stored)
-assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(whole.get_weights(), model.get_weights(), strict=True))
+assert np.allclose(prefix(images), stored)
+assert all(
+    np.allclose(a, b, atol=1e-5) for a, b in zip(whole.get_weights(), model.get_weights(), strict=True)
+)
 print("the whole model on images = the suffix on stored activations, after 5 steps: True")
-print(f"an image has {np.prod(images.shape[1:]):,} numbers, its activation at the boundary {np.prod(stored.shape[1:]):,}")
+print(
+    f"an image has {np.prod(images.shape[1:]):,} numbers, its activation at the boundary {np.prod(stored.shape[1:]):,}"
+)
 
 # %% [markdown]
 # This is the idea that the whole course is built around. Lesson 04 turns it into training that is several times faster, with the same result.
@@ -497,6 +546,7 @@ print(f"an image has {np.prod(images.shape[1:]):,} numbers, its activation at th
 #
 # A new head starts at random. What does that do to the features below it? By the chain rule the gradient reaches them *through the head's weights*: $\partial \ell / \partial \text{features} = W_{\text{head}}\,(p - \text{onehot})$. A head of random numbers sends random directions down, and a network that does not know yet what it sees sends large ones. Let us measure the gradient that arrives in the body, for three heads.
 
+
 # %%
 def slope_of_body(head_weights):
     """The length of the gradient of all weights below the head."""
@@ -504,7 +554,9 @@ def slope_of_body(head_weights):
     model.set_weights(start.get_weights())
     model.get_layer("logits").set_weights(head_weights)
     below = [weight for weight in model.weights if "logits" not in weight.path]
-    train_images, train_labels = (np.stack(part) for part in zip(*dataset.train.as_numpy_iterator(), strict=True))
+    train_images, train_labels = (
+        np.stack(part) for part in zip(*dataset.train.as_numpy_iterator(), strict=True)
+    )
     with tf.GradientTape() as tape:
         value = cross_entropy(train_labels, model(train_images.astype("float32")))
     slopes = tape.gradient(value, [weight.value for weight in below])
@@ -524,9 +576,9 @@ assert slopes["zeros"] == 0 and slopes["random (Keras' default)"] > 5 * slopes["
 # %% [markdown]
 # A head of zeros sends nothing down at first (which is why this course's heads start at zeros); a random one sends a gradient many times that of a trained head, and in a meaningless direction. **LP-FT** (linear probing, then fine-tuning; Kumar et al., [2202.10054](https://arxiv.org/abs/2202.10054)) draws the conclusion: train the head first, then the rest.
 #
-# Their sharpest finding concerns images *unlike* the training images. We repeat it: learn from 50 **clean** digits, then test on clean and on **wild** ones. Three ways, the same number of steps, the same rate for the body, three draws. We also measure how far the features have moved on the wild images: the mean distance from the pretrained features, relative to their length.
+# Their sharpest finding concerns images *unlike* the training images: compared with training the head alone, fine-tuning from a random head gained 2 points on familiar images and lost 7 on unfamiliar ones; head first lost neither. We try something similar, smaller and harsher: learn from 50 **clean** digits, then test on clean and on **wild** ones. Four ways, the same 40 steps at the same rate for the body, three draws. We also measure how far the features have moved on the wild images: the mean distance from the pretrained features, relative to their length.
 #
-# **Guess:** which way will lose most on the wild digits?
+# **Guess:** will a head of zeros end nearer to the random head or to head first: in accuracy, and in how far the features move?
 
 # %% tags=["nbval-ignore-output"]
 pretrained_features = to_features.predict(test_images.astype("float32"), batch_size=256, verbose=0)
@@ -534,43 +586,53 @@ pretrained_features = to_features.predict(test_images.astype("float32"), batch_s
 
 def outcome(model, clean_dataset):
     """Accuracy on clean and wild digits, and how far the features have moved on the wild ones, all in %."""
-    clean_images, clean_labels = (np.stack(part) for part in zip(*clean_dataset.test.as_numpy_iterator(), strict=True))
+    clean_images, clean_labels = (
+        np.stack(part) for part in zip(*clean_dataset.test.as_numpy_iterator(), strict=True)
+    )
     predicted = model.predict(clean_images.astype("float32"), batch_size=256, verbose=0).argmax(axis=1)
     to_new_features = keras.Model(model.input, model.get_layer("average_pool").output)
-    moved = to_new_features.predict(test_images.astype("float32"), batch_size=256, verbose=0) - pretrained_features
+    moved = (
+        to_new_features.predict(test_images.astype("float32"), batch_size=256, verbose=0)
+        - pretrained_features
+    )
     distance = np.mean(np.linalg.norm(moved, axis=1) / np.linalg.norm(pretrained_features, axis=1))
     return [100 * np.mean(predicted == clean_labels), 100 * share_of_digits(model), 100 * distance]
 
 
-def train(clean_dataset, head, head_epochs, all_epochs, seed):
-    """Train the head alone (Adam), then everything (SGD with momentum), 2 steps an epoch."""
-    model = classifier.build("GlyphNet", clean_dataset.class_names)
-    if head == "random":
-        kernel = keras.initializers.GlorotUniform(seed=seed)((128, 10)).numpy()
-        model.get_layer("logits").set_weights([kernel, np.zeros(10)])
-    if head_epochs:
-        freezing.freeze(model)
-        fitting.fit(model, clean_dataset, epochs=head_epochs, learning_rate=3e-3, seed=seed, verbose=0)
+# %% tags=["nbval-ignore-output"]
+def fit_everything(model, clean_dataset, seed):
+    """All layers by SGD with momentum, 20 epochs of 2 steps."""
     freezing.unfreeze_from(model, "block1")
     sgd = keras.optimizers.SGD(0.001, momentum=0.9)
-    fitting.fit(model, clean_dataset, epochs=all_epochs, optimizer=sgd, seed=seed, verbose=0)
-    return model
+    fitting.fit(model, clean_dataset, epochs=20, optimizer=sgd, seed=seed, verbose=0)
 
 
 # %% tags=["nbval-ignore-output"]
-ways = {
-    "random head, all at once": ("random", 0, 60),
-    "zero head, all at once": ("zeros", 0, 60),
-    "head first": ("zeros", 40, 20),
-}
-results = {way: [] for way in ways}
+ways = ("random head, all at once", "zero head, all at once", "head first")
+results = {way: [] for way in ("head only", *ways)}
 for seed in range(3):
     clean_dataset = data.load("digits", labels_per_class=5, seed=seed)
-    for way, (head, head_epochs, all_epochs) in ways.items():
-        results[way].append(outcome(train(clean_dataset, head, head_epochs, all_epochs, seed), clean_dataset))
+    random, zeros, head_first = (classifier.build("GlyphNet", clean_dataset.class_names) for _ in range(3))
+    random.get_layer("logits").set_weights(
+        [keras.initializers.GlorotUniform(seed)((128, 10)).numpy(), np.zeros(10)]
+    )
+    freezing.freeze(head_first)
+    fitting.fit(head_first, clean_dataset, epochs=40, learning_rate=3e-3, seed=seed, verbose=0)
+    results["head only"].append(outcome(head_first, clean_dataset))
+    for way, model in zip(ways, (random, zeros, head_first), strict=True):
+        fit_everything(model, clean_dataset, seed)
+        results[way].append(outcome(model, clean_dataset))
+
+# %% tags=["nbval-ignore-output"]
 results = {way: np.array(values) for way, values in results.items()}
 shown = [
-    [way, *(f"{mean:.1f} (± {sd:.1f})" for mean, sd in zip(values.mean(axis=0), values.std(axis=0, ddof=1), strict=True))]
+    [
+        way,
+        *(
+            f"{mean:.1f} (± {sd:.1f})"
+            for mean, sd in zip(values.mean(axis=0), values.std(axis=0, ddof=1), strict=True)
+        ),
+    ]
     for way, values in results.items()
 ]
 print("mean and standard deviation over three draws")
@@ -580,21 +642,25 @@ print(plots.table(["way", "clean digits (%)", "wild digits (%)", "features moved
 clean_gap, wild_gap, _ = (results["head first"] - results["random head, all at once"]).min(axis=0)
 assert clean_gap > 2 and wild_gap > 10
 assert (results["random head, all at once"][:, 2] > 5 * results["head first"][:, 2]).all()
-print("in every draw, head first wins by more than 2 points on clean and by more than 10 on wild digits: True")
+print(
+    "in every draw, head first wins by more than 2 points on clean and by more than 10 on wild digits: True"
+)
 print("and the random head moves the features more than five times as far: True")
 
 # %% [markdown]
-# The random head did not only learn less: it *bent the features* until they suited 50 clean images, and what they knew of turned and faded shapes was gone. A head of zeros does most of the repair on its own. Head first is best, and it is cheap: the head's training needs the features only once.
+# The random head did not only learn less: it *bent the features* in directions that no image had asked for, and what they knew of turned and faded shapes was gone. Zeros repair most of it: they move the features, too, but where the images want them. Head first moves them least and is, here, about as good as the untouched features: with 50 images, at this rate, it risks nothing. And it is cheap: the head's training needs the features only once.
 #
 # ## 6. The eager-tape surprise
 #
-# Freezing should also save time: no slopes are needed below the boundary, so the backward pass can stop there. With `model.fit` it does. In a loop of your own it may not, and nobody tells you. `layer.trainable = False` is Keras' affair; a `tf.GradientTape` watches every `tf.Variable` that is *read*, frozen or not:
+# Freezing should also save time: no slopes are needed below the boundary, so the backward pass can stop there. With `model.fit` it does. In a loop of your own it may not, and nobody tells you. `layer.trainable = False` is Keras' affair; a `tf.GradientTape` watches every `tf.Variable` that is read and was *created* trainable. Keras' flag, set later, does not change that:
 
 # %%
 freezing.freeze(start)
 with tf.GradientTape() as naive:
     value = cross_entropy(true, start(images))
-print("weights to train:", len(start.trainable_weights), " watched by the tape:", len(naive.watched_variables()))
+print(
+    "weights to train:", len(start.trainable_weights), " watched by the tape:", len(naive.watched_variables())
+)
 
 with tf.GradientTape(watch_accessed_variables=False) as told:
     for weight in start.trainable_weights:
@@ -604,11 +670,11 @@ print("told what to watch:", len(told.watched_variables()))
 assert len(naive.watched_variables()) == len(start.weights) and len(told.watched_variables()) == 2
 
 # %% [markdown]
-# A naive loop that runs *eagerly* pays for the backward pass through the whole network, and throws it away. Inside a `tf.function` TensorFlow sees the whole graph and prunes what nobody asked for; `fit` works like that. We time the three. (Timings scatter, so nothing is asserted here; watch the ratio.)
+# A naive loop that runs *eagerly* pays for the backward pass through the whole network, and throws it away. Inside a `tf.function` TensorFlow sees the whole graph and prunes what nobody asked for; `fit` works like that. We time them. (Timings scatter, so nothing is asserted here; watch the ratio.)
 #
 # **Guess:** a forward pass costs 1. What will the naive loop cost, and the one that was told?
 
-# %% tags=["nbval-ignore-output"]
+# %%
 import time
 
 batch = tf.constant(np.repeat(test_images[:64], 4, axis=0), tf.float32)
@@ -624,9 +690,11 @@ def gradient_of_head(watch_everything):
     return tape.gradient(value, [weight.value for weight in start.trainable_weights])
 
 
+# %% tags=["nbval-ignore-output"]
 compiled = tf.function(lambda: gradient_of_head(True))
 loops = {
-    "forward only": lambda: start(batch),
+    "forward": lambda: start(batch),
+    "tf.function, forward": tf.function(lambda: start(batch)),
     "eager, naive": lambda: gradient_of_head(True),
     "eager, told what to watch": lambda: gradient_of_head(False),
     "tf.function, naive": compiled,
@@ -638,14 +706,20 @@ for _ in range(8):  # in turn, so that a busy machine disturbs all alike
         loop()
         seconds[name].append(time.perf_counter() - began)
 for name, values in seconds.items():
-    print(f"{name:26} {min(values) / min(seconds['forward only']):.1f} times a forward pass")
+    print(f"{name:26} {min(values) / min(seconds['forward']):.1f} times a forward pass")
 
 # %%
-for naive_slope, told_slope, compiled_slope in zip(gradient_of_head(True), gradient_of_head(False), compiled(), strict=True):
-    assert np.allclose(naive_slope, told_slope, atol=1e-6) and np.allclose(naive_slope, compiled_slope, atol=1e-5)
+for naive_slope, told_slope, compiled_slope in zip(
+    gradient_of_head(True), gradient_of_head(False), compiled(), strict=True
+):
+    assert np.allclose(naive_slope, told_slope, atol=1e-6) and np.allclose(
+        naive_slope, compiled_slope, atol=1e-5
+    )
 print("all three give the same gradient: True")
 
 # %% [markdown]
+# Told what to watch, the eager loop costs little more than a forward pass; the naive one nearly three times as much, as the count below will say. Compiled, everything is faster, and the gradient costs hardly more than the compiled forward pass.
+#
 # ## 7. What a step costs
 #
 # How much *should* freezing save? Count multiplications. A layer that passes an image forwards does some number $F$ of them. Going back, it does another $F$ for the slopes of its own weights, if it learns, and another $F$ to hand the gradient down, **if anything below it learns**. So:
@@ -676,8 +750,10 @@ for choice in (["logits"], ["block1"], ["block5"], ["block5", "logits"]):
         f"{' and '.join(choice):18} {step.trained_parameters:10,} parameters, "
         f"{step.multiply_adds / step.forward:.2f} forward passes, {step.memory_bytes / 1e6:6,.0f} MB"
     )
-print(f"{'everything':18} {everything.trained_parameters:10,} parameters, "
-      f"{everything.multiply_adds / everything.forward:.2f} forward passes, {everything.memory_bytes / 1e6:6,.0f} MB")
+print(
+    f"{'everything':18} {everything.trained_parameters:10,} parameters, "
+    f"{everything.multiply_adds / everything.forward:.2f} forward passes, {everything.memory_bytes / 1e6:6,.0f} MB"
+)
 block_1, block_5 = cost.step(vgg, ["block1"]), cost.step(vgg, ["block5"])
 assert block_1.multiply_adds > 1.5 * block_5.multiply_adds and block_1.memory_bytes > 5 * block_5.memory_bytes
 
@@ -686,17 +762,17 @@ assert block_1.multiply_adds > 1.5 * block_5.multiply_adds and block_1.memory_by
 #
 # ## Summary
 #
-# - A mini-batch's gradient is right on average; its variance falls as $1/B$. A constant rate ends on a noise floor in proportion to it: rates are **decayed**. Where the loss is most curved at the start, they are **warmed up**.
+# - A mini-batch's gradient is right on average; its variance falls as $1/B$. A constant rate ends on a noise floor in proportion to it: rates are **decayed**. Where early steps are the risky ones, they are **warmed up**.
 # - With fewer images than weights, descent ends at the minimum **nearest to its start**. What the images do not determine is kept from $W_{\text{pre}}$; too many steps spoil even what they do.
 # - Too large a rate throws the network off its features: it **forgets** the old task and fails at the new one.
 # - **Freezing** projects the gradient. The part below the boundary is a constant: compute it once.
-# - **Head first**: a random head bends good features. Zeros are better, a trained head is best.
+# - **Head first**: a random head bends good features. Start it at zeros or, safer, train it first.
 # - A step's **cost** is set by the lowest layer that learns, provided that your loop knows what to watch.
 #
 # ### Try it yourself
 #
-# 1. In section 2, replace `np.eye(128)` by `100 * np.eye(128)`. What happens to the pretrained head, and to fine-tuning's gain?
-# 2. In section 5, use `head_epochs` of 5 and 500. How much probing is enough?
+# 1. In section 2, replace `np.eye(128)` by `100 * np.eye(128)`. What happens to the pretrained head, and to fine-tuning's gain? An assertion will stop you: which, and why is it right to?
+# 2. In section 5, train the head for 5 and for 500 epochs. How much is enough?
 # 3. In section 7, find the cheapest way to train at least 10 million of VGG16's parameters.
 #
 # ## What next
