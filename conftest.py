@@ -1,7 +1,9 @@
 """How pytest treats notebooks; see also [tool.pytest.ini_options] in pyproject.toml."""
 
+import os
 import pathlib
 import signal
+import tempfile
 
 import notebook_rules
 import notebook_tools
@@ -11,6 +13,10 @@ def pytest_configure(config):
     """Let pytest run from any folder: nbval opens the file of patterns relative to where one stands."""
     # What a script starts with & ignores Ctrl-C, and so would the tests of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Stored activations of tests and notebooks: not among the user's own, and none from an earlier run.
+    cache = tempfile.TemporaryDirectory(prefix="finetune_cache_")
+    os.environ["FINETUNE_CACHE"] = cache.name
+    config.add_cleanup(cache.cleanup)
     config.option.nbval_sanitize_with = str(config.rootpath / "tests" / "nbval_sanitize.cfg")
 
 
