@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from finetune_lib import freezing
+from finetune_lib import freezing, graph
 
 BYTES = 4  # of a float32
 
@@ -87,7 +87,7 @@ def layers(model: keras.Model) -> list[Layer]:
             "Build the model for one size."
         )
     found = []
-    for call in freezing.trace(model)[2]:
+    for call in graph.trace(model)[2]:
         layer = call.operation
         if isinstance(layer, keras.Model):
             raise ValueError(

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from finetune_lib import data, freezing
+from finetune_lib import data, graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _range_problems(model: keras.Model, images: np.ndarray) -> Iterator[Finding]
     extremes = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
     received, first = np.concatenate([images, extremes]), model
     while isinstance(first, keras.Model):  # a nested base may hold the preprocessing
-        inputs, _, calls = freezing.trace(first)
+        inputs, _, calls = graph.trace(first)
         weighted = [call for call in calls if getattr(call.operation, "weights", [])]
         learned = [call for call in weighted if not isinstance(call.operation, keras.layers.Normalization)]
         if not learned:

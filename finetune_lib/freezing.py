@@ -5,13 +5,14 @@ after it learn. Here the boundary is a property of the model, its layers' ``trai
 accept any functional (or built Sequential) Keras model.
 """
 
-import dataclasses
 import difflib
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+from finetune_lib import graph
 
 # What sums an image up. The layers with weights after the last of these are the head.
 SUMMARIES = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D, keras.layers.Flatten)
@@ -75,63 +76,76 @@ def unfreeze_from(model: keras.Model, name: str, *, train_batch_normalization: b
     return model
 
 
-def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cut the model at its boundary: ``suffix(prefix(images))`` equals ``model(images)``.
+def split(model: keras.Model, after: str | None = None) -> tuple[keras.Model, keras.Model]:
+    """Cut the model in two: ``suffix(prefix(images))`` equals ``model(images)`` bit for bit.
 
-    Both parts share their layers with the model. The prefix is all that does not depend on a layer that
-    learns: a constant function of the image. Pooling after the last frozen layer is in it: its output is the
-    smaller one. Layers that draw random numbers (Dropout, RandomFlip, ...) are in it if a frozen layer with
-    weights comes after them, or the end of a skip connection around them (the Dropout in a residual block);
-    the prefix runs in inference mode, so they never fire. Otherwise they and what follows are in the suffix:
-    a Dropout just before the head regularises the head.
+    Both parts share their layers with the model. Without ``after`` the cut is at the boundary: the prefix is
+    all that does not depend on a layer that learns, a constant function of the image. Pooling after the last
+    frozen layer is in it: its output is the smaller one. Layers that draw random numbers (Dropout,
+    RandomFlip, ...) are in it if a frozen layer with weights comes after them, or the end of a skip
+    connection around them (the Dropout in a residual block); the prefix runs in inference mode, so they never
+    fire. Otherwise they and what follows are in the suffix: a Dropout just before the head regularises the
+    head.
 
     Where skip connections cross the boundary, the prefix returns a list of tensors and the suffix takes it.
     If nothing is frozen before the boundary, the prefix returns the images; if nothing is trainable, the
     suffix returns its input.
+
+    In compiled functions, such as ``predict``, TensorFlow may add three numbers up in another order next to a
+    cut: it does in ConvNeXt under Keras 3.13, where results then differ in the last bit.
+
+    Args:
+        after: a layer's name, to cut right after it instead, whatever is frozen; or a block's, to cut after
+            its last layer and the operations that end it, such as ``x + y``. The prefix then returns a single
+            tensor.
 
     Returns:
         ``(prefix, suffix)``, un-compiled functional models.
 
     Raises:
         TypeError: if the model is not functional, or not built.
-        ValueError: if a nested model is frozen in part, so that the boundary lies inside it.
+        ValueError: without ``after``, if a nested model is frozen in part, so that the boundary lies inside
+            it. With it, if there is no such layer, or only inside a nested model, or if a skip connection
+            runs past it; the message names the nearest layers after which a cut works.
     """
-    for layer in model.layers:
-        if isinstance(layer, keras.Model) and learns(layer):
-            _require_whole(layer)
-    inputs, outputs, calls = trace(model)
-    varies: set[int] = set()  # tensors (their ids) that depend on a layer that learns
-    for call in calls:
-        if learns(call.operation) or varies & call.reads.keys():
-            varies |= call.makes.keys()
-    fixed = [call for call in calls if not varies & call.makes.keys()]
-    origins: dict[int, set[int]] = {}  # the tensors that each tensor was made from
-    for call in calls:
-        before = call.reads.keys() | set().union(*(origins.get(key, set()) for key in call.reads))
-        origins |= dict.fromkeys(call.makes, before)
-    settled: set[int] = set()  # tensors that a frozen layer with weights, or a skip's end, makes or needs
-    for call in reversed(fixed):
-        ends_skip = any(origins.get(key, set()) & call.reads.keys() for key in call.reads)
-        if getattr(call.operation, "weights", []) or ends_skip or settled & call.makes.keys():
-            settled |= call.makes.keys() | call.reads.keys()
-    constant = set(_tensors(inputs))  # tensors that the prefix makes
-    for call in fixed:
-        if settled & call.makes.keys() or (call.reads.keys() <= constant and not _is_random(call.operation)):
-            constant |= call.makes.keys()
-    after = [call for call in calls if not call.makes.keys() <= constant]
-    crossing = {key: x for call in after for key, x in call.reads.items() if key in constant}
-    crossing |= {key: x for key, x in _tensors(outputs).items() if key in constant}
+    inputs, outputs, calls = graph.trace(model)
+    if after is None:
+        made = _constant(model, inputs, calls)
+    else:
+        made = _made_until(model, after, inputs, outputs, calls)
+    crossing = graph.crossing(made, outputs, calls)
     # The suffix is made by calling its layers once more, on new inputs in place of the crossing tensors.
     activations = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in crossing.values()]
-    # Identity, because Keras 3.13 refuses a model whose input is its output.
-    renewed = {key: keras.layers.Identity()(x) for key, x in zip(crossing, activations, strict=True)}
-    for call in after:
-        args, kwargs = _replace((call.args, call.kwargs), renewed)
-        results = _tensors(call.operation(*args, **kwargs)).values()
-        renewed |= zip(call.makes, results, strict=True)
-    prefix = keras.Model(inputs, _single(list(crossing.values())), name=f"{model.name}_prefix")
-    suffix = keras.Model(_single(activations), _replace(outputs, renewed), name=f"{model.name}_suffix")
+    renewed = dict(zip(crossing, activations, strict=True))
+    graph.repeat([call for call in calls if not call.makes.keys() <= made], renewed)
+    prefix = graph.build(inputs, graph.single(list(crossing.values())), f"{model.name}_prefix")
+    suffix = graph.build(graph.single(activations), graph.replace(outputs, renewed), f"{model.name}_suffix")
     return prefix, suffix
+
+
+def join(prefix: keras.Model, suffix: keras.Model) -> keras.Model:
+    """Put the parts that ``split`` made together again, as one flat model: ``suffix(prefix(images))``.
+
+    Returns:
+        An un-compiled functional model with the layers of both, shared with them, and the prefix's inputs.
+
+    Raises:
+        TypeError: if a part is not functional, or not built.
+        ValueError: if the suffix does not take what the prefix returns, or if two layers have the same name.
+    """
+    inputs, returned, first = graph.trace(prefix)
+    taken, outputs, second = graph.trace(suffix)
+    if graph.shapes(returned) != graph.shapes(taken):
+        raise ValueError(
+            f"{suffix.name!r} takes {graph.shapes(taken)}, but {prefix.name!r} returns "
+            f"{graph.shapes(returned)}. Join a prefix and a suffix that freezing.split made of one model."
+        )
+    renewed: dict[int, Any] = {}
+    graph.repeat(first, renewed)
+    returned = graph.replace(keras.tree.flatten(returned), renewed)
+    renewed = {id(x): new for x, new in zip(keras.tree.flatten(taken), returned, strict=True)}
+    graph.repeat(second, renewed)
+    return graph.build(inputs, graph.replace(outputs, renewed), prefix.name.removesuffix("_prefix"))
 
 
 def table(model: keras.Model, report: Any = None) -> str:
@@ -183,51 +197,9 @@ def is_called(known: str, name: str) -> bool:
     return known == name or known.startswith(f"{name}_")
 
 
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One call in a model's graph, of a layer or of an operation such as ``x + y``. Tensors by their id."""
-
-    operation: Any
-    args: tuple
-    kwargs: dict
-    reads: dict[int, Any]
-    makes: dict[int, Any]
-
-
-def trace(model: keras.Model) -> tuple[Any, Any, list[Call]]:
-    """The model's graph, call by call: its layers are called once more, on new inputs.
-
-    Returns:
-        ``(inputs, outputs, calls in order)``; inputs and outputs structured as the model's.
-
-    Raises:
-        TypeError: if the model is not functional, or not built.
-    """
-    _require_graph(model)
-    calls = []
-
-    def record(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        results = operation(*args, **kwargs)
-        calls.append(Call(operation, args, kwargs, _tensors((args, kwargs)), _tensors(results)))
-        return results
-
-    if isinstance(model, keras.Sequential):  # clone_model takes no call_function for these
-        inputs = outputs = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
-        for layer in model.layers:
-            outputs = record(layer, outputs)
-        return inputs, outputs, calls
-    was_compiled, model.compiled = model.compiled, False  # clone_model would compile the copy, too
-    try:
-        # Keras documents this use: with the identity as clone_function, the copy has the same layers.
-        copy = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=record)
-    finally:
-        model.compiled = was_compiled
-    return copy.input, copy.output, calls
-
-
 def _head(model: keras.Model) -> list[keras.Layer]:
     """The layers with weights after the last layer that sums the image up."""
-    _require_graph(model)
+    graph.require(model)
     after: list[keras.Layer] = []
     for layer in reversed(model.layers):
         if after and (isinstance(layer, SUMMARIES) or (isinstance(layer, keras.Model) and layer.weights)):
@@ -247,12 +219,65 @@ def _set_trainable(layer: keras.Layer, value: bool) -> None:
             _set_trainable(inner, value)
 
 
-def _require_graph(model: keras.Model) -> None:
-    if not getattr(model, "inputs", None):
-        raise TypeError(
-            f"{model!r} has no graph of layers to cut. Build it as keras.Model(inputs, outputs), or as a "
-            "keras.Sequential that begins with a keras.Input."
+def _constant(model: keras.Model, inputs: Any, calls: list[graph.Call]) -> set[int]:
+    """The tensors (their ids) that the prefix makes if the cut is at the boundary."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and learns(layer):
+            _require_whole(layer)
+    varies: set[int] = set()  # tensors that depend on a layer that learns
+    for call in calls:
+        if learns(call.operation) or varies & call.reads.keys():
+            varies |= call.makes.keys()
+    fixed = [call for call in calls if not varies & call.makes.keys()]
+    origins: dict[int, set[int]] = {}  # the tensors that each tensor was made from
+    for call in calls:
+        before = call.reads.keys() | set().union(*(origins.get(key, set()) for key in call.reads))
+        origins |= dict.fromkeys(call.makes, before)
+    settled: set[int] = set()  # tensors that a frozen layer with weights, or a skip's end, makes or needs
+    for call in reversed(fixed):
+        ends_skip = any(origins.get(key, set()) & call.reads.keys() for key in call.reads)
+        if getattr(call.operation, "weights", []) or ends_skip or settled & call.makes.keys():
+            settled |= call.makes.keys() | call.reads.keys()
+    constant = set(graph.tensors(inputs))
+    for call in fixed:
+        if settled & call.makes.keys() or (call.reads.keys() <= constant and not _is_random(call.operation)):
+            constant |= call.makes.keys()
+    return constant
+
+
+def _made_until(
+    model: keras.Model, name: str, inputs: Any, outputs: Any, calls: list[graph.Call]
+) -> set[int]:
+    """The tensors (their ids) that the prefix makes if the cut is after the layer or block ``name``."""
+    # How many calls are done right after each layer. One that is shared counts where it is called last.
+    done = {layer.name: 0 for layer in model.layers if isinstance(layer, keras.layers.InputLayer)}
+    for number, call in enumerate(calls, start=1):
+        done.pop(call.operation.name, None)
+        done[call.operation.name] = number
+    matches = [number for known, number in done.items() if is_called(known, name)]
+    if not matches:
+        raise ValueError(_unknown_name(model, name))
+
+    def made(number: int) -> set[int]:
+        return set(graph.tensors(inputs)).union(*(call.makes for call in calls[:number]))
+
+    def works(number: int) -> bool:
+        return len(graph.crossing(made(number), outputs, calls)) == 1
+
+    end = done.get(name, max(matches))
+    if name not in done:  # a block may end in an operation, such as the addition after its last layer
+        while not works(end) and end < len(calls) and not isinstance(calls[end].operation, keras.Layer):
+            end += 1
+    if not works(end):
+        earlier = [place for place in done if done[place] < end and works(done[place])]
+        later = [place for place in done if done[place] > end and works(done[place])]
+        near = [f"{place!r}, the nearest before it" for place in earlier[-1:]]
+        near += [f"{place!r}, the nearest after it" for place in later[:1]]
+        raise ValueError(
+            f"A cut right after {name!r} would go through several tensors: a skip connection runs past it. "
+            f"Cut after {', or after '.join(near) or 'no layer: nowhere is there a single tensor'}."
         )
+    return made(end)
 
 
 def _require_whole(nested: keras.Model) -> None:
@@ -292,15 +317,3 @@ def _is_normalization(layer: Any) -> bool:
 def _is_random(operation: Any) -> bool:
     """Keras counts the state of a layer's random numbers among its variables, but not among its weights."""
     return len(getattr(operation, "variables", [])) > len(getattr(operation, "weights", []))
-
-
-def _tensors(structure: Any) -> dict[int, Any]:
-    return {id(x): x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)}
-
-
-def _replace(structure: Any, renewed: dict[int, Any]) -> Any:
-    return keras.tree.map_structure(lambda x: renewed.get(id(x), x), structure)
-
-
-def _single(tensors: list) -> Any:
-    return tensors[0] if len(tensors) == 1 else tensors

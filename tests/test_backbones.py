@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune_lib import backbones, classifier, data, fitting, freezing, glyphnet
+from finetune_lib import backbones, classifier, data, fitting, freezing, glyphnet, graph
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHARED_WEIGHTS = ROOT.parent / "shared" / "keras" / "models" / backbones.mobilenet_v2_url().rpartition("/")[2]
@@ -145,7 +145,7 @@ def test_the_boundary_can_be_set_and_seen(built):
         for w in (layer.moving_mean, layer.moving_variance)
     ]
     assert len(model.trainable_weights) == len(model.weights) - len(fixed)
-    assert len(freezing.trace(model)[2]) == len(model.get_config()["layers"]) - 1  # all but the input
+    assert len(graph.trace(model)[2]) == len(model.get_config()["layers"]) - 1  # all but the input
 
 
 def test_one_pixel_less_than_the_least_size_is_refused(built):
