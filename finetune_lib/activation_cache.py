@@ -118,8 +118,6 @@ def stored(
         digest, done = hashlib.sha256(), 0
         for batch in batches:
             done += len(batch)
-            if done > count:
-                break
             _add_images(digest, batch)
             writer.append([tensor.numpy() for tensor in compute(batch)])
             if progress is not None:

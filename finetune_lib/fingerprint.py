@@ -88,12 +88,13 @@ class _Digest:
             self.add_token(operation)
             return
         self.add({key: value for key, value in config.items() if key not in ("name", "trainable")})
-        functions = {f.__name__: f for f in vars(operation).values() if isinstance(f, types.FunctionType)}
-        for name in sorted(self.foreign_names):
-            if name in functions:
-                self.add_code(functions[name])
-            else:
-                self.add_token(operation)
+        unread = set(self.foreign_names)
+        for value in vars(operation).values():
+            if isinstance(value, types.FunctionType) and value.__name__ in self.foreign_names:
+                self.add_code(value)
+                unread.discard(value.__name__)
+        if unread:
+            self.add_token(operation)
 
     def add(self, value: Any) -> None:
         """One value of a configuration or a call, with all that is in it."""
@@ -107,20 +108,17 @@ class _Digest:
             self._note_foreign(value)
             # "name" and "trainable" side by side are a layer's; alone, a name may be that of a dtype.
             skipped = {"name", "trainable"} if {"name", "trainable"} <= value.keys() else set()
-            items = sorted((str(key), value[key]) for key in value.keys() - skipped)
-            self._write("dict", len(items))
-            for key, item in items:
-                self._write("key", key)
-                self.add(item)
+            keys = sorted(value.keys() - skipped, key=str)
+            self._write("dict", keys)
+            for key in keys:
+                self.add(value[key])
         elif isinstance(value, slice):
             self.add(("slice", value.start, value.stop, value.step))
         elif isinstance(value, np.ndarray | np.generic | tf.Tensor | tf.Variable | keras.Variable):
             array = np.asarray(value)
             self._write("array", (str(array.dtype), array.shape))
             self.sha.update(np.ascontiguousarray(array).tobytes())
-        elif value is None or isinstance(
-            value, bool | int | float | complex | str | bytes | types.EllipsisType
-        ):
+        elif isinstance(value, bool | int | float | str | bytes | types.NoneType | types.EllipsisType):
             self._write(type(value).__name__, value)
         elif isinstance(value, tf.DType | np.dtype | tf.TensorShape):
             self._write(type(value).__name__, str(value))

@@ -289,6 +289,8 @@ def _facts(key: str, layout: Layout) -> dict[str, Any]:
 
 def _open(path: pathlib.Path, layout: Layout, *, was_there: bool) -> Stored | None:
     with contextlib.ExitStack() as opened, _no_room(path.parent):
+        if not path.exists():  # so that nothing is removed: another run may be storing it just now
+            return None
         try:
             facts = dict(json.loads((path / "entry.json").read_bytes()))
             del facts["description"]

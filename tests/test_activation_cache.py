@@ -625,10 +625,30 @@ def test_an_entry_that_vanishes_between_its_name_and_its_opening(tmp_path, monke
     assert not names(tmp_path)
 
 
+def test_a_damaged_entry_that_appears_while_another_is_written(tmp_path):
+    key = run(tmp_path).key
+    activation_cache.clear(tmp_path)
+
+    def meanwhile(done: int) -> None:
+        (tmp_path / key).mkdir(exist_ok=True)
+        (tmp_path / key / "0.bin").write_bytes(b"12345")
+
+    stored = run(tmp_path, progress=meanwhile)
+    assert names(tmp_path) == {key} and right(stored) and run(tmp_path).was_there
+
+
+def test_a_miss_removes_nothing(tmp_path, monkeypatch):
+    layout = store.Layout(1, ((1,),), (np.dtype("float32"),))
+    removed = []
+    monkeypatch.setattr(store, "_remove", removed.append)
+    assert store.find(tmp_path / "absent", layout) is None
+    assert not removed, "another program may have stored it in the meantime"
+
+
 def test_a_full_disk(tmp_path):
     kept = run(tmp_path, images=numbered(1)).key
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # in the second of three batches
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))  # a part of the last batch can be written
     try:
         with pytest.raises(
             NoRoom, match=r"cannot be stored in .*: File too large\. Free some disk"
