@@ -154,6 +154,7 @@ def test_bfloat16_reaches_nested_layers_and_copies_their_state(tmp_path, monkeyp
     assert 1e-5 < np.abs(found - exact).max() / np.abs(exact).max() < 0.05
     # The same copy, in float32: nothing of the layers' state is missing.
     monkeypatch.setattr(activation_cache, "_with_bfloat16", lambda config: config)
+    activation_cache._compiled.cache_clear()
     assert right(run(tmp_path / "exact", prefix, prefix_dtype="bfloat16"), prefix)
 
 
