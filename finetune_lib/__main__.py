@@ -43,6 +43,10 @@ a public data set, downloaded the first time:
 a larger pretrained network (a GPU is advisable):
     python -m finetune_lib --data pets --backbone VGG16
 
+stored activations of frozen layers, which make training fast:
+    python -m finetune_lib cache            where they are, and how much they take
+    python -m finetune_lib cache --clear    remove them all
+
 what comes out:
   A folder with the trained model, its class names, the figures, and report.md,
   which explains them.
@@ -51,6 +55,9 @@ what comes out:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit code: 0, 1 for an error that was explained, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["cache"]:
+        return show_cache(arguments[1:])
     options = parse(arguments)
     try:
         with run_folder(options.output) as folder:
@@ -64,7 +71,35 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def show_cache(arguments: list[str]) -> int:
+    """List the stored activations, or remove them; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m finetune_lib cache",
+        description="List the stored activations of frozen layers, the least recently used first. Set the "
+        "variable FINETUNE_CACHE to keep them in another folder.",
+    )
+    parser.add_argument("--clear", action="store_true", help="remove them all")
+    options = parser.parse_args(arguments)
+    environment.log_errors_only()
+    from finetune_lib import activation_cache, plots, store
+
+    folder = activation_cache.default_folder()
+    if options.clear:
+        print(f"{store.in_words(store.clear(folder))} removed from {folder}")
+        return 0
+    found = store.entries(folder)
+    if found:
+        rows = [
+            [f"{entry.last_used:%Y-%m-%d %H:%M}", store.in_words(entry.bytes), entry.description]
+            for entry in found
+        ]
+        print(plots.table(["last used", "size", "activations"], rows))
+    total, limit = sum(entry.bytes for entry in found), activation_cache.Cache().limit_bytes
+    print(f"{len(found)} entries, {store.in_words(total)} of at most {store.in_words(limit)}, in {folder}")
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line, and fill in what depends on other options."""
     parser = argparse.ArgumentParser(
         prog="python -m finetune_lib",

@@ -11,7 +11,7 @@ import math
 
 import keras
 
-from finetune_lib import classifier, data, fitting, freezing
+from finetune_lib import batches, classifier, data, fitting, freezing
 
 BATCH_SIZE = 32
 
@@ -24,14 +24,16 @@ class Recipe:
         steps: batches of at most 32. Steps rather than epochs: how many a stage needs hardly depends on how
             many images make an epoch.
         learning_rate: where Adam starts; it falls along half a cosine to zero.
+        views: how many augmented versions of an image there are, or ``"online"``: see ``fitting.fit``.
     """
 
     steps: int
     learning_rate: float
+    views: batches.Views = "online"
 
 
 SCRATCH = Recipe(steps=2400, learning_rate=1e-3)
-HEAD = Recipe(steps=600, learning_rate=1e-3)
+HEAD = Recipe(steps=600, learning_rate=1e-3, views=8)
 FINE_TUNE = Recipe(steps=600, learning_rate=3e-4)
 PHOTO_HEAD = Recipe(steps=200, learning_rate=2e-3)
 PHOTO_FINE_TUNE = Recipe(steps=300, learning_rate=3e-4)
@@ -143,6 +145,7 @@ def run_stage(
         learning_rate=recipe.learning_rate,
         batch_size=BATCH_SIZE,
         augment=dataset.augment,
+        views=recipe.views,
         seed=seed,
         label=label,
         verbose=verbose,

@@ -1,9 +1,10 @@
-"""Fit one stage: read the boundary, compile, train, and verify what moved (lessons 04 and 05)."""
+"""Fit one stage: read the boundary, store what is below it, train what is above, verify (lessons 04, 05)."""
 
 import dataclasses
 import math
+import numbers
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -11,12 +12,11 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from finetune_lib import data, diagnosis, evaluation, freezing
+from finetune_lib import activation_cache, batches, data, diagnosis, evaluation, freezing
 
 diagnose, describe, Finding = diagnosis.diagnose, diagnosis.describe, diagnosis.Finding
 
 VALIDATIONS = 10  # the most a stage takes: on tiny training sets validating would cost more than training
-SHUFFLE_BYTES = 256 * 2**20  # the most memory that shuffling may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,7 @@ class FitReport:
         loss: what was minimised, in words.
         moved: for each layer with weights, by its path, whether any of its weights changed.
         boundary: which layers were trained, in words.
+        stored: whether it learned from stored activations.
     """
 
     label: str
@@ -46,11 +47,13 @@ class FitReport:
     loss: str
     moved: dict[str, bool]
     boundary: str
+    stored: bool
 
     def __str__(self) -> str:
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
+        how = "on stored activations" if self.stored else "on images"
         return (
-            f"{self.label}: {self.epochs} epochs in {self.seconds:.1f} s, {self.boundary}\n"
+            f"{self.label}: {self.epochs} epochs {how} in {self.seconds:.1f} s, {self.boundary}\n"
             f"  {self.trained_parameters:,} of {self.total_parameters:,} parameters trained; "
             f"{sum(self.moved.values())} of {len(self.moved)} layers moved, the others are bit-identical\n"
             f"  loss: {self.loss}\n"
@@ -66,19 +69,27 @@ def fit(
     learning_rate: float = 1e-3,
     optimizer: keras.optimizers.Optimizer | None = None,
     batch_size: int = 32,
-    augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    augment: batches.Augment | None = None,
+    views: batches.Views = 4,
+    cache: bool | activation_cache.Cache = True,
     class_weights: Mapping[int, float] | None = None,
     seed: int = 0,
     callbacks: Iterable[keras.callbacks.Callback] = (),
     label: str = "training",
     verbose: int = 1,
 ) -> FitReport:
-    """Train what is trainable, and verify that nothing else moved.
+    """Train what is trainable, on stored activations of what is not, and verify that nothing else moved.
 
     The boundary is what ``freezing.freeze`` or ``freezing.unfreeze_from`` set. Training runs
     ``suffix(prefix(images, training=False))``, so nothing below the boundary can behave as in training, which
     the usual ``base(x, training=False)`` inside a functional model does not ensure: ``model.fit`` overrides
     it. Afterwards the model holds the trained weights and is still un-compiled.
+
+    A frozen prefix is a constant function of the image. So it runs over the images once, its activations are
+    stored on disk (see ``activation_cache``), and only the suffix is trained, on these. The same weights come
+    out as without, many times faster: head only, over E epochs, about E times. A later call with the same
+    prefix and images finds them there. Where that saves no tenth of the arithmetic, or there is no room, it
+    trains on the images.
 
     The loss fits the head: cross-entropy on logits for a linear last layer, on probabilities for softmax;
     binary for a single output; for whole-number or one-hot labels. The same seed gives the same weights, bit
@@ -99,6 +110,10 @@ def fit(
         batch_size: images per step; the last batch of an epoch may be smaller.
         augment: ``(image, seed) -> image`` for training images: float32 ``(height, width, 3)`` 0..255, seed
             int32 ``(2,)``; ``augmentation.drawings``, ``tf.image.stateless_random_flip_left_right``, ...
+        views: how many augmented versions of an image there are, taken in turn, one an epoch. ``"online"``: a
+            new one in every epoch, so that nothing can be stored.
+        cache: False trains on images; an ``activation_cache.Cache`` says where, how much and how precisely to
+            store.
         class_weights: how much each class counts in the training loss, for labels 0, 1, 2, ...; for example
             from ``sklearn.utils.class_weight.compute_class_weight``. None: every image counts the same.
         seed: 0 to 2**31 - 1.
@@ -107,7 +122,7 @@ def fit(
         verbose: 0 for silence; otherwise one progress bar on the standard error stream.
 
     Raises:
-        TypeError: if the model is not functional, or not built.
+        TypeError: if the model is not functional, or not built, or ``cache`` is something else.
         ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not fit.
         FloatingPointError: if a loss or a weight is NaN or infinite. The weights are then as before; the
             message names likely causes.
@@ -127,31 +142,51 @@ def fit(
             f"class_weights has the labels {sorted(class_weights)}; it takes one weight for each of "
             f"0 to {len(dataset.class_names) - 1}."
         )
+    if views != "online" and not (isinstance(views, numbers.Integral) and views >= 1):
+        raise ValueError(f"views is {views!r}; it takes a whole number of at least 1, or 'online'.")
+    if not isinstance(cache, bool | activation_cache.Cache):
+        raise TypeError(
+            f"cache is {cache!r}; it takes True, False, or settings such as "
+            'activation_cache.Cache(folder=..., storage="float16").'
+        )
     loss, metric, loss_name = _choose_loss(model, len(dataset.train.element_spec[1].shape) == 1)
     steps = math.ceil(dataset.sizes["train"] / batch_size)
+    callbacks = list(callbacks)
+    often = epochs if callbacks else min(epochs, VALIDATIONS)  # a callback may want it after every epoch
+    validated = sorted({math.ceil(epochs * part / often) for part in range(1, often + 1)})
+    stream = batches.of_stage(
+        parts,
+        dataset,
+        cache=cache,
+        validations=len(validated),
+        label=label,
+        verbose=verbose,
+        epochs=epochs,
+        batch_size=batch_size,
+        augment=augment,
+        views=views,
+        seed=seed,
+    )
     if optimizer is None:
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=epochs * steps)
         optimizer = keras.optimizers.Adam(schedule)
     else:
         optimizer = optimizer.from_config(optimizer.get_config())
-    stage = _Stage(model, *parts)
-    _seed_random_layers(stage, seed)
+    stage = _Stage(model, None if stream.stored else parts[0], parts[1])
+    _seed_random_layers(parts[1], seed)  # those of the prefix never fire
     # XLA compilation slows convolutions down on a CPU, and Keras' default may choose it.
-    stage.compile(optimizer, loss, metrics=[metric], jit_compile=False)
+    at_once = batches.steps_at_once(stream, steps, batch_size, callbacks)
+    stage.compile(optimizer, loss, metrics=[metric], jit_compile=False, steps_per_execution=at_once)
     learning = {path for path, layer in freezing.leaves(model) if freezing.learns(layer)}
     before = [weight.numpy() for weight in model.weights]
-    validation = dataset.validation.map(_as_float).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    callbacks = list(callbacks)
-    often = epochs if callbacks else min(epochs, VALIDATIONS)  # a callback may want it after every epoch
-    validated = sorted({math.ceil(epochs * part / often) for part in range(1, often + 1)})
     with tqdm.tqdm(total=epochs * steps, desc=label, unit="batch", disable=not verbose) as bar:
         try:
             history = stage.fit(
-                training_batches(dataset, epochs=epochs, batch_size=batch_size, augment=augment, seed=seed),
+                stream.training,
                 epochs=epochs,
                 steps_per_epoch=steps,
                 shuffle=False,  # the stream is shuffled already
-                validation_data=validation,
+                validation_data=stream.validation,
                 validation_freq=validated,
                 class_weight=None if class_weights is None else dict(class_weights),
                 callbacks=[_Watch(bar, label, epochs), *callbacks],
@@ -175,56 +210,24 @@ def fit(
         loss=loss_name + ("" if class_weights is None else ", weighted by class"),
         moved=_verify(model, before, learning),
         boundary=freezing.boundary(model),
+        stored=stream.stored,
     )
 
 
-def training_batches(
-    dataset: data.ImageDataset,
-    *,
-    epochs: int,
-    batch_size: int,
-    augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
-    seed: int,
-) -> tf.data.Dataset:
-    """The training images of all epochs in one stream, each epoch in an order of its own.
-
-    Order and augmentation are functions of ``(seed, epoch, index of the image)``, whatever ran before.
-
-    Returns:
-        Batches ``(images, labels)``, images float32 ``(batch, height, width, 3)`` 0..255.
-    """
-    image_spec = dataset.train.element_spec[0]
-    image_bytes = math.prod((*dataset.image_size, 3)) * image_spec.dtype.size
-    buffer = max(batch_size, min(dataset.sizes["train"], SHUFFLE_BYTES // image_bytes))
-
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        epoch_seed = tf.stack([seed, tf.cast(epoch, tf.int32)])
-
-        def prepare(index: tf.Tensor, example: tuple) -> tuple[tf.Tensor, tf.Tensor]:
-            image, label = _as_float(*example)
-            if augment is not None:
-                image = augment(image, tf.random.fold_in(epoch_seed, tf.cast(index, tf.int32)))
-            return image, label
-
-        # tf.data mixes the graph's seed into every shuffle. Fixed, the order depends on our seed alone.
-        tf.compat.v1.get_default_graph().seed = 1
-        order_seed = tf.random.stateless_uniform((), epoch_seed, minval=None, maxval=None, dtype=tf.int64)
-        shuffled = dataset.train.enumerate().shuffle(buffer, seed=order_seed, reshuffle_each_iteration=False)
-        return shuffled.map(prepare, tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
-
-    return tf.data.Dataset.range(epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
-
-
 class _Stage(keras.Model):
-    """The whole model as ``suffix(prefix(images, training=False))``, to train it. Never saved."""
+    """The whole model as ``suffix(prefix(images, training=False))``, or its suffix alone, to train it.
 
-    def __init__(self, model: keras.Model, prefix: keras.Model, suffix: keras.Model) -> None:
-        super().__init__(name="stage")
+    What callbacks save is the model.
+    """
+
+    def __init__(self, model: keras.Model, prefix: keras.Model | None, suffix: keras.Model) -> None:
+        # No autocast: with mixed precision the layers themselves say what they take.
+        super().__init__(name="stage", dtype=model.dtype_policy, autocast=False)
         self.prefix, self.suffix = prefix, suffix
         self._savers = (model.save, model.save_weights)
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        activations = self.prefix(images, training=False)
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        activations = inputs if self.prefix is None else self.prefix(inputs, training=False)
         # Nothing below here has trainable weights; this keeps gradients from even being looked for.
         activations = keras.tree.map_structure(keras.ops.stop_gradient, activations)
         return self.suffix(activations, training=training)
@@ -263,10 +266,6 @@ class _Watch(keras.callbacks.Callback):
     def require_finite(self, name: str, logs: dict) -> None:
         if not math.isfinite(logs.get(name, 0.0)):
             raise FloatingPointError(f"{name} became {logs[name]} in epoch {self.epoch}, step {self.step}")
-
-
-def _as_float(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.cast(image, tf.float32), label
 
 
 def _require_labels(model: keras.Model, dataset: data.ImageDataset) -> None:
@@ -308,9 +307,9 @@ def _choose_loss(model: keras.Model, is_one_hot: bool) -> tuple[keras.losses.Los
     return loss, metric, f"cross-entropy on {source}, whole-number labels"
 
 
-def _seed_random_layers(stage: keras.Model, seed: int) -> None:
+def _seed_random_layers(suffix: keras.Model, seed: int) -> None:
     """Start the random numbers of Dropout and its like from ``seed``, each layer's from its own."""
-    states = [variable for variable in stage.variables if variable.name == "seed_generator_state"]
+    states = [variable for variable in suffix.variables if variable.name == "seed_generator_state"]
     for number, state in enumerate(states):
         start = np.random.SeedSequence([seed, number]).generate_state(1)[0] % 2**31
         state.assign([start, 0])

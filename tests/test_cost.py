@@ -6,7 +6,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from finetune_lib import classifier, cost
+from finetune_lib import classifier, cost, freezing
 
 layers = keras.layers
 
@@ -117,9 +117,74 @@ def test_tensorflow_runs_just_as_many(backbone_name: str, learning: list[str]) -
 def test_what_cannot_be_counted_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no layer or block called 'block9'.*block1_conv"):
         cost.step(cost.layers(a_model()), ["block9"])
-    with pytest.raises(ValueError, match="any size"):
+    with pytest.raises(cost.OpenSize, match="any size"):
         cost.layers(a_model(image_size=None))
+    with pytest.raises(cost.OpenSize, match=r"'block1_conv' costs depends.*for one size"):
+        cost.forward(a_model(image_size=None))
+    with pytest.raises(TypeError, match="no graph"):
+        cost.forward(keras.Sequential([layers.Dense(3)]))
     image = keras.Input((8, 8, 3))
     nested = keras.Model(image, a_model()(image), name="nested")
     with pytest.raises(ValueError, match="'small' is a model inside 'nested'"):
         cost.layers(nested)
+
+
+def test_forward_opens_models_in_the_model_and_counts_shared_layers_each_time() -> None:
+    assert cost.forward(a_model()) == FIRST + SECOND + HEAD
+    image = keras.Input((8, 8, 3))
+    inner = a_model()
+    outer = keras.Model(image, layers.Dense(5)(inner(image)))
+    assert cost.forward(outer) == FIRST + SECOND + HEAD + 2 * 5
+    assert cost.forward(keras.Sequential([image, inner, layers.Dense(5)])) == cost.forward(outer)
+    twice = layers.Conv2D(3, 3, padding="same")
+    assert cost.forward(keras.Model(image, twice(twice(image)))) == 2 * 64 * 27 * 3
+
+    class Stem(keras.Model):  # it has no graph that could be opened
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = layers.Conv2D(4, 3, padding="same")
+
+        def call(self, images: tf.Tensor) -> tf.Tensor:
+            return self.convolution(images)
+
+    assert cost.forward(keras.Model(image, Stem()(image))) == FIRST
+    prefix, suffix = freezing.split(freezing.freeze(a_model()))
+    assert (cost.forward(prefix), cost.forward(suffix)) == (FIRST + SECOND, HEAD)
+
+
+@pytest.mark.parametrize(
+    ("learning", "tolerance"),
+    # A little too careful: 3b counts a gradient for what enters the lowest layer that learns, too.
+    [("logits", 1e-3), ("block5", 0.1)],
+)
+@pytest.mark.parametrize(("views", "validations"), [(1, 0), (1, 10), (4, 30)])
+def test_the_gain_agrees_with_the_arithmetic_of_the_steps(learning, tolerance, views, validations) -> None:
+    model = classifier.build("VGG16", ["a", "b"], weights=None, image_size=(32, 32))
+    freezing.freeze(model) if learning == "logits" else freezing.unfreeze_from(model, learning)
+    prefix, suffix = freezing.split(model)
+    counted, epochs = cost.layers(model), 30
+    step = cost.step(counted, [learning, "logits"])
+    below = sum(
+        layer.multiply_adds
+        for layer in counted
+        if not any(layer.name.startswith(name) for name in (learning, "logits"))
+    )
+    sizes = {"train": 256, "validation": 64, "test": 1000}
+    on_images = 256 * epochs * step.multiply_adds + 64 * validations * step.forward
+    steps = 256 * epochs * (step.multiply_adds - below) + 64 * validations * (step.forward - below)
+    stored = (256 * views + 64) * below + steps
+    gain = cost.gain_by_storing(prefix, suffix, sizes, epochs, views, validations)
+    assert (1 - tolerance) * on_images / stored < gain < on_images / stored
+
+
+def test_the_gain_is_that_of_the_lesson() -> None:
+    """E (t + 3 b) / (K t + 3 E b), if there is nothing to validate."""
+    prefix, suffix = freezing.split(freezing.unfreeze_from(a_model(), "block2"))
+    t, b = FIRST, SECOND + HEAD
+    assert (cost.forward(prefix), cost.forward(suffix)) == (t, b)
+    sizes = {"train": 7, "validation": 0}
+    for epochs, views in ((1, 1), (10, 1), (10, 4)):
+        expected = epochs * (t + 3 * b) / (views * t + 3 * epochs * b)
+        assert cost.gain_by_storing(prefix, suffix, sizes, epochs, views, 0) == pytest.approx(expected)
+    everything = freezing.split(freezing.unfreeze_from(a_model(), "block1"))
+    assert cost.gain_by_storing(*everything, {"train": 7, "validation": 3}, 10, 1, 10) == 1.0

@@ -201,3 +201,23 @@ def test_bad_options_are_explained(capsys: pytest.CaptureFixture) -> None:
         with pytest.raises(SystemExit):
             main_job.main(arguments)
     assert "must be 0 or more" in capsys.readouterr().err
+
+
+def test_the_cache_is_listed_and_cleared(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    assert main_job.main(["cache"]) == 0
+    assert capsys.readouterr().out.startswith("0 entries, 0 bytes of at most 4.00 GiB, in ")
+    dataset = data.load("digits_wild", labels_per_class=1)
+    recipe = comparison.Recipe(30, 1e-3, views=1)
+    comparison.frozen(dataset, "GlyphNet", recipe=recipe, verbose=0)
+    assert main_job.main(["cache"]) == 0
+    header, *rows, total = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["last", "used"] and len(rows) == 2
+    assert "10 images 32x32 -> (128,) float32" in rows[0]
+    bytes_stored = sum(path.stat().st_size for path in tmp_path.rglob("*.bin"))
+    assert bytes_stored == (10 + dataset.sizes["validation"]) * 128 * 4
+    assert total.startswith("2 entries")
+    assert main_job.main(["cache", "--clear"]) == 0
+    assert "removed" in capsys.readouterr().out and not list((tmp_path / "cache").iterdir())

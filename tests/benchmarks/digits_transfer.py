@@ -21,7 +21,7 @@ import sklearn.pipeline
 import sklearn.preprocessing
 import sklearn.svm
 
-from finetune_lib import comparison, data, digits, evaluation, fitting, plots
+from finetune_lib import batches, comparison, data, digits, evaluation, plots
 
 # (steps, learning rate) tried. Training from scratch is tried longer than the others: it has further to go.
 GRID = {
@@ -51,18 +51,18 @@ def pixels(dataset: data.ImageDataset, part: str) -> tuple[np.ndarray, np.ndarra
     Without this a linear model has no chance: half the images are inverted, so the classes' means are alike.
     """
     if part == "train":
-        stream = fitting.training_batches(
-            dataset, epochs=COPIES, batch_size=1000, augment=dataset.augment, seed=0
-        )
-        batches = list(stream.as_numpy_iterator())
+        stream = batches.of_images(
+            dataset, epochs=COPIES, batch_size=1000, augment=dataset.augment, views="online", seed=0
+        ).training
     else:
-        batches = list(getattr(dataset, part).batch(1000).as_numpy_iterator())
-    images = np.concatenate([images for images, _ in batches])[..., 0]
+        stream = getattr(dataset, part).batch(1000)
+    pairs = list(stream.as_numpy_iterator())
+    images = np.concatenate([images for images, _ in pairs])[..., 0]
     edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
     ground = np.median(np.concatenate(edges, axis=1), axis=1)
     strokes = np.abs(images - ground[:, np.newaxis, np.newaxis]).reshape(len(images), -1)
     strokes /= strokes.max(axis=1, keepdims=True) + 1e-6
-    return strokes, np.concatenate([labels for _, labels in batches])
+    return strokes, np.concatenate([labels for _, labels in pairs])
 
 
 def on_pixels(dataset: data.ImageDataset, part: str, kind: str, strength: float) -> np.ndarray:

@@ -55,7 +55,7 @@ def measured(folder: pathlib.Path) -> list[tuple[str, str]]:
     # Imported here, so that the processes that write the photos start without it.
     import keras
 
-    from finetune_lib import data, fitting
+    from finetune_lib import batches, data
 
     rows = [("peak memory before", f"{peak():,.0f} MB")]
     started = time.monotonic()
@@ -74,12 +74,12 @@ def measured(folder: pathlib.Path) -> list[tuple[str, str]]:
     )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     started = time.monotonic()
-    batches = fitting.training_batches(dataset, epochs=1, batch_size=BATCH_SIZE, augment=None, seed=0)
+    stream = batches.of_images(dataset, epochs=1, batch_size=BATCH_SIZE, augment=None, views=1, seed=0)
     steps = -(-dataset.sizes["train"] // BATCH_SIZE)
     model.fit(
-        batches,
+        stream.training,
         steps_per_epoch=steps,
-        validation_data=dataset.validation.batch(BATCH_SIZE),
+        validation_data=stream.validation,
         shuffle=False,
         verbose=0,
     )
