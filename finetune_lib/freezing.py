@@ -91,8 +91,8 @@ def split(model: keras.Model, after: str | None = None) -> tuple[keras.Model, ke
     If nothing is frozen before the boundary, the prefix returns the images; if nothing is trainable, the
     suffix returns its input.
 
-    In compiled functions, such as ``predict``, TensorFlow may add three numbers up in another order right after
-    a cut: it does after ConvNeXt's stages under Keras 3.13, whose results then differ in the last bit.
+    In compiled functions, such as ``predict``, TensorFlow may add three numbers up in another order right
+    after a cut: it does after ConvNeXt's stages under Keras 3.13, whose results then differ in the last bit.
 
     Args:
         after: a layer's name, to cut right after it instead, whatever is frozen; or a block's, to cut after

@@ -209,7 +209,6 @@ def draw() -> None:
             times = [seconds_for(learning, way, count) / 60 for count in epochs]
             panels[0].plot(epochs, times, line, color=colour, label=f"{learning}, {way}")
             panels[0].plot(EPOCHS, times[EPOCHS - 1], "o", color=colour)
-            # What grows with the images: everything but starting, which a tenth of the first epoch is taken for.
             counts = np.arange(0, 2001, 100)
             panels[1].plot(
                 counts, seconds_for(learning, way, EPOCHS) / 60 * counts / IMAGES, line, color=colour
