@@ -496,7 +496,7 @@ def test_under_mixed_precision_layers_in_float32_stay_exact(mixed_precision, sma
         model = keras.Model(image, layers.Dense(3, dtype="float32", name="logits")(x))
         return freezing.unfreeze_from(model, "last")
 
-    ways.agree(build, small, augment=brighten, views=2)
+    ways.agree(build, small, ways="stored", augment=brighten, views=2)
     mixed, exact = build(), build()
     options = {"epochs": EPOCHS, "verbose": 0, "cache": activation_cache.Cache(ways.folder)}
     fitting.fit(mixed, small, **options)
