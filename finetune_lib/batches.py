@@ -21,6 +21,9 @@ SHUFFLE_BYTES = 256 * 2**20  # the most memory that shuffling may take
 MEMORY_BYTES = 256 * 2**20  # activations that take no more than this are read once
 LEAST_GAIN = 1.1  # less than this, and storing activations is not worth it
 MOST_STEPS = 100  # that Keras runs at once, without coming back to Python
+LEAST_RETURNS = (
+    500  # to Python that must be saved: a graph of many steps takes a third of a second longer to make
+)
 SMALL_BATCH = 2**20  # bytes of stored activations; larger ones take so long that coming back costs nothing
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -171,7 +174,7 @@ def of_activations(
 
 
 def steps_at_once(
-    stream: Batches, steps: int, batch_size: int, callbacks: Sequence[keras.callbacks.Callback]
+    stream: Batches, steps: int, epochs: int, batch_size: int, callbacks: Sequence[keras.callbacks.Callback]
 ) -> int:
     """How many steps Keras runs without coming back to Python, which would cost more than a small step.
 
@@ -189,7 +192,8 @@ def steps_at_once(
     )
     if watched or not stream.stored or 4 * batch_size * sum(sizes) > SMALL_BATCH:
         return 1
-    return max(part for part in range(1, MOST_STEPS + 1) if steps % part == 0)
+    most = max(part for part in range(1, MOST_STEPS + 1) if steps % part == 0)
+    return most if epochs * (steps - steps // most) >= LEAST_RETURNS else 1
 
 
 def count_views(augment: Augment | None, views: int, epochs: int) -> int:

@@ -175,7 +175,7 @@ def fit(
     stage = _Stage(model, None if stream.stored else parts[0], parts[1])
     _seed_random_layers(parts[1], seed)  # those of the prefix never fire
     # XLA compilation slows convolutions down on a CPU, and Keras' default may choose it.
-    at_once = batches.steps_at_once(stream, steps, batch_size, callbacks)
+    at_once = batches.steps_at_once(stream, steps, epochs, batch_size, callbacks)
     stage.compile(optimizer, loss, metrics=[metric], jit_compile=False, steps_per_execution=at_once)
     learning = {path for path, layer in freezing.leaves(model) if freezing.learns(layer)}
     before = [weight.numpy() for weight in model.weights]

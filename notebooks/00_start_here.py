@@ -129,10 +129,10 @@ plots.show(
 #
 # ## Step 3: fine-tune
 #
-# We train three networks of the very same shape on the very same images. Each time an image comes up it is turned, shifted, faded or inverted a little differently, so that no picture comes twice. This is called *augmentation*. One look at up to 32 images, after which the weights are adjusted, is a *step*; one round through all training images is an *epoch*.
+# We train three networks of the very same shape on the very same images. Each time an image comes up it is turned, shifted, faded or inverted a little differently. This is called *augmentation*. One look at up to 32 images, after which the weights are adjusted, is a *step*; one round through all training images is an *epoch*.
 #
 # 1. **From scratch**: every weight of the backbone starts as a random number. There is no transfer.
-# 2. **Frozen**: the pretrained backbone stays as it is. Only a new head learns.
+# 2. **Frozen**: the pretrained backbone stays as it is. Only a new head learns. What the backbone makes of an image is then always the same, so the library computes it once, for eight versions of each image, and trains the head on that. (Watch how long this one takes.)
 # 3. **Fine-tuned**: we take the frozen network with its trained head, *unfreeze* layers of the backbone, and let them go on learning, more slowly.
 #
 # To be fair to the first, it takes as many steps as the other two stages together: it has further to go. (Without a GPU a large network for photos would keep you waiting, so there this one is left out.)

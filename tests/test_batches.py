@@ -224,14 +224,21 @@ def test_many_steps_at_once_where_they_are_small_and_nobody_counts_them(tmp_path
         numbered(), averages(), cache=activation_cache.Cache(tmp_path), **OPTIONS | {"views": 1}
     )
     for steps in (1, 2, 97, 100, 101, 202, 600):
-        at_once = batches.steps_at_once(stream, steps, 4, [])
+        at_once = batches.steps_at_once(stream, steps, 600, 4, [])
         assert steps % at_once == 0 and at_once <= 100
-    assert [batches.steps_at_once(stream, steps, 4, []) for steps in (6, 97, 600, 101)] == [6, 97, 100, 1]
+    assert [batches.steps_at_once(stream, steps, 600, 4, []) for steps in (6, 97, 600, 101)] == [
+        6,
+        97,
+        100,
+        1,
+    ]
+    # In each of these epochs 5 returns to Python are saved. It takes 500 to make up for a larger graph.
+    assert [batches.steps_at_once(stream, 6, epochs, 4, []) for epochs in (99, 100)] == [1, 6]
     quiet = [
         keras.callbacks.EarlyStopping("val_loss"),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
     ]
-    assert batches.steps_at_once(stream, 6, 4, quiet) == 6
+    assert batches.steps_at_once(stream, 6, 600, 4, quiet) == 6
     for watching in (
         EveryBatch(),
         EveryTestBatch(),
@@ -239,6 +246,6 @@ def test_many_steps_at_once_where_they_are_small_and_nobody_counts_them(tmp_path
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None),
     ):
-        assert batches.steps_at_once(stream, 6, 4, [*quiet, watching]) == 1
-    assert batches.steps_at_once(stream, 6, 2**20, []) == 1  # 3 numbers an image: 12 MiB a batch
-    assert batches.steps_at_once(batches.of_images(numbered(), **OPTIONS), 6, 4, []) == 1
+        assert batches.steps_at_once(stream, 6, 600, 4, [*quiet, watching]) == 1
+    assert batches.steps_at_once(stream, 6, 600, 2**20, []) == 1  # 3 numbers an image: 12 MiB a batch
+    assert batches.steps_at_once(batches.of_images(numbered(), **OPTIONS), 6, 600, 4, []) == 1

@@ -16,6 +16,7 @@ import pathlib
 import statistics
 
 import matplotlib.figure
+import numpy as np
 
 from finetune_lib import batches, comparison, data, evaluation, plots
 
@@ -69,7 +70,7 @@ def report() -> None:
     shown, figure = [], matplotlib.figure.Figure(figsize=(8, 3.4), layout="constrained")
     panels = figure.subplots(1, len(SETTINGS))
     for axes, data_name in zip(panels, SETTINGS, strict=True):
-        for stage, colour in zip(STAGES, (plots.GREY, plots.BLUE), strict=True):
+        for stage, colour, shift in zip(STAGES, (plots.GREY, plots.BLUE), (-0.06, 0.06), strict=True):
             means, spreads = [], []
             for views in VIEWS:
                 found = [
@@ -82,7 +83,9 @@ def report() -> None:
                 shown.append(
                     [data_name, stage, str(views), f"{means[-1]:.1f} ± {spreads[-1]:.1f}", str(len(found))]
                 )
-            axes.errorbar(range(len(VIEWS)), means, spreads, fmt="o-", color=colour, capsize=3, label=stage)
+            axes.errorbar(
+                np.arange(len(VIEWS)) + shift, means, spreads, fmt="o-", color=colour, capsize=3, label=stage
+            )
         axes.set_xticks(range(len(VIEWS)), [str(views) for views in VIEWS])
         axes.set(xlabel="augmented views an image", ylabel="test accuracy (%)", title=data_name)
         axes.spines[["top", "right"]].set_visible(False)
