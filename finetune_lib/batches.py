@@ -38,11 +38,13 @@ class Batches:
         training: ``(inputs, labels)`` of all epochs in one stream, each epoch in an order of its own.
         validation: ``(inputs, labels)``, in order and without augmentation.
         stored: whether the inputs are activations of the frozen prefix, not images.
+        entries: what is read while training. Close them afterwards: TensorFlow would keep them open.
     """
 
     training: tf.data.Dataset
     validation: tf.data.Dataset
     stored: bool
+    entries: tuple[activation_cache.Stored, ...] = ()
 
 
 def of_stage(
@@ -155,8 +157,9 @@ def of_activations(
         )
 
     training = [stored("train", augment, view) for view in range(count_views(augment, views, epochs))]
+    validation = stored("validation", None, 0)
     read = _reader(training, labels_of(dataset.train))
-    read_validation = _reader([stored("validation", None, 0)], labels_of(dataset.validation))
+    read_validation = _reader([validation], labels_of(dataset.validation))
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = _shuffled(tf.data.Dataset.range(dataset.sizes["train"]), dataset, batch_size, seed, epoch)
@@ -170,6 +173,7 @@ def of_activations(
         tf.data.Dataset.range(epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE),
         in_order.map(lambda rows: read_validation(0, rows)).prefetch(tf.data.AUTOTUNE),
         stored=True,
+        entries=(*training, validation),
     )
 
 

@@ -95,6 +95,9 @@ def fit(
     binary for a single output; for whole-number or one-hot labels. The same seed gives the same weights, bit
     for bit on a CPU: order, augmentation and Dropout depend on nothing but ``(seed, epoch, index)``.
 
+    Mixed precision, for a GPU: ``keras.config.set_dtype_policy("mixed_float16")`` before the model is built;
+    the head that ``classifier.build`` makes computes in float32 all the same.
+
     Ctrl-C leaves the model with what it has learned so far.
 
     Args:
@@ -199,6 +202,9 @@ def fit(
             for weight, value in zip(model.weights, before, strict=True):
                 weight.assign(value)
             raise FloatingPointError(_explain(str(error), model, dataset, optimizer)) from None
+        finally:
+            for entry in stream.entries:
+                entry.close()
     return FitReport(
         label=label,
         history=history.history,

@@ -131,6 +131,9 @@ class Ways:
             report = fitting.fit(model, dataset, cache=activation_cache.Cache(self.folder), **options)
             assert report.stored and "on stored activations" in str(report)
             assert {each.was_there for each in self.opened} == {"found" in way}
+            for each in self.opened:
+                with pytest.raises(ValueError):  # closed
+                    each.rows(np.arange(1))
             assert weights_of(model) == expected, way
             assert report.history == on_images.history, way
             assert (report.moved, report.loss) == (on_images.moved, on_images.loss)
