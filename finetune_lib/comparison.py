@@ -3,9 +3,9 @@
 GlyphNet's recipes were chosen on validation images of the wild digits, five labels a class;
 ``tests/benchmarks/digits_transfer.py`` holds the search and measures the answers over many draws.
 MobileNetV2's were chosen on validation photos of tf_flowers, a hundred labels a class. They are starting
-points for other data. ``tests/benchmarks/augmented_views.py`` measures what few views of an image cost: heads
-lose nothing with 8; fine-tuning loses a point, so it takes a new view every epoch, unless the network is so
-large that storing its activations matters more.
+points for other data. ``tests/benchmarks/augmented_views.py`` measures what few views of an image cost. Heads
+lose less than a point with 8, which fine-tuning makes up for. Fine-tuning itself loses about one, so it takes
+a new view every epoch, unless the network is so large that storing its activations matters more.
 """
 
 import dataclasses

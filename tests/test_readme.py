@@ -38,6 +38,19 @@ def test_the_table_is_what_was_measured_with_todays_recipes(
     sys.modules.pop("digits_transfer")
 
 
+def test_the_gain_is_what_was_measured(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import freeze_boundary
+
+    monkeypatch.setattr(freeze_boundary, "FIGURE", tmp_path / "figure.png")
+    freeze_boundary.report()
+    (table,) = re.findall(r"(?ms)^<!-- boundary -->\n```\n(.*?)\n```", README)
+    assert table == capsys.readouterr().out.strip("\n")
+    sys.modules.pop("freeze_boundary")
+
+
 def test_what_longer_training_from_scratch_brings_is_what_was_found() -> None:
     with (ROOT / "tests" / "benchmarks" / "search.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
