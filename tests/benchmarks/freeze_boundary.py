@@ -12,10 +12,10 @@ and ``jit_compile=False``, which is the faster choice for plain ``fit``, too, on
 Every run is a process of its own with an empty cache; its time is that of the whole job, tracing and the
 prefix's pass included, but not imports and building the model. Ways alternate; the minimum of three repeats
 counts. A repeat that something held up does not: one in which the processor was busy for less than 1.8 times
-the wall-clock time (1.5 times if it took under 15 seconds, much of them tracing, which takes one core), or other
-programs took over a tenth of a core. Times of more epochs than were run are composed: the measured time and as
-many more epochs of median length. Where no repeat was left, the time is that of its epochs alone, at their
-median length, the least that it can be. Both are labelled computed.
+the wall-clock time (1.5 times if it took under 15 seconds, much of them tracing, which takes one core), or
+other programs took over a tenth of a core. Times of more epochs than were run are composed: the measured time
+and as many more epochs of median length. Where no repeat was left, the time is that of its epochs alone, at
+their median length, the least that it can be. Both are labelled computed.
 """
 
 import argparse
