@@ -189,6 +189,19 @@ def test_the_same_weights_come_out_however_the_model_is_built(build, layer, opti
         assert len(ways.opened[0].shapes) == 2
 
 
+def test_dropout_depends_on_the_seed_not_on_what_was_drawn_before(small) -> None:
+    weights = []
+    for drawn, seed in ((0, 1), (3, 1), (0, 2)):
+        model = small_model(small_models.plain)
+        for _ in range(drawn):
+            model(small_models.images(), training=True)
+        # One step an epoch: the order of the images changes no more than last digits.
+        fitting.fit(model, small, epochs=2, batch_size=20, seed=seed, verbose=0)
+        weights.append(model.get_layer("logits").kernel.numpy())
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert np.abs(weights[0] - weights[2]).max() > 1e-4
+
+
 @pytest.mark.parametrize("layer", [None, "block4"])
 def test_plain_keras_gives_the_same_weights(layer, digits, ways) -> None:
     model = glyphnet(layer)
