@@ -120,7 +120,8 @@ def fit(
         class_weights: how much each class counts in the training loss, for labels 0, 1, 2, ...; for example
             from ``sklearn.utils.class_weight.compute_class_weight``. None: every image counts the same.
         seed: 0 to 2**31 - 1.
-        callbacks: Keras callbacks. What they save is the model, not the pair that is trained.
+        callbacks: Keras callbacks. What they save is the model. What they find as ``self.model`` is the part
+            that is trained, which takes stored activations, not images, unless ``cache`` is False.
         label: the stage's name, for the progress bar and the report.
         verbose: 0 for silence; otherwise one progress bar on the standard error stream.
 
