@@ -121,8 +121,8 @@ def of_images(
 
     in_order = _prepared(dataset.validation.enumerate(), dataset, None, seed, 0).batch(batch_size)
     return Batches(
-        tf.data.Dataset.range(epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE),
-        in_order.prefetch(tf.data.AUTOTUNE),
+        _ahead(tf.data.Dataset.range(epochs).flat_map(one_epoch)),
+        _ahead(in_order),
         stored=False,
     )
 
@@ -170,8 +170,8 @@ def of_activations(
 
     in_order = tf.data.Dataset.range(dataset.sizes["validation"]).batch(batch_size)
     return Batches(
-        tf.data.Dataset.range(epochs).flat_map(one_epoch).prefetch(tf.data.AUTOTUNE),
-        in_order.map(lambda rows: read_validation(0, rows)).prefetch(tf.data.AUTOTUNE),
+        _ahead(tf.data.Dataset.range(epochs).flat_map(one_epoch)),
+        _ahead(in_order.map(lambda rows: read_validation(0, rows))),
         stored=True,
         entries=(*training, validation),
     )
@@ -208,6 +208,11 @@ def count_views(augment: Augment | None, views: int, epochs: int) -> int:
 def labels_of(examples: tf.data.Dataset) -> np.ndarray:
     """The labels of a part, in order."""
     return np.array(list(examples.map(lambda image, label: label).as_numpy_iterator()))
+
+
+def _ahead(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """The stream, made while the step before runs."""
+    return stream.prefetch(tf.data.AUTOTUNE).with_options(data.UNTUNED)
 
 
 def _prepared(

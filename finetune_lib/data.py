@@ -16,6 +16,10 @@ from finetune_lib import arrays, augmentation, catalog, digits, photos, splits
 PHOTO_SIZE = (224, 224)
 KEPT_BYTES = 512 * 2**20
 LEAST_PHOTOS = 4
+# Without TensorFlow's tuning of streams: closing one can wait for its thread, which sleeps as long as it has
+# run, up to a minute, so that training seems to hang at its end (TensorFlow 2.21).
+UNTUNED = tf.data.Options()
+UNTUNED.autotune.enabled = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,10 @@ class ImageDataset:
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            object.__setattr__(self, part, getattr(self, part).with_options(UNTUNED))  # self is frozen
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {part}" for part, count in self.sizes.items())

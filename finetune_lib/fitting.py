@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from finetune_lib import activation_cache, batches, data, diagnosis, evaluation, freezing
+from finetune_lib import activation_cache, batches, data, diagnosis, freezing, losses
 
 diagnose, describe, Finding = diagnosis.diagnose, diagnosis.describe, diagnosis.Finding
 
@@ -153,7 +153,7 @@ def fit(
             f"cache is {cache!r}; it takes True, False, or settings such as "
             'activation_cache.Cache(folder=..., storage="float16").'
         )
-    loss, metric, loss_name = _choose_loss(model, len(dataset.train.element_spec[1].shape) == 1)
+    loss, metric, loss_name = losses.choose(model, len(dataset.train.element_spec[1].shape) == 1)
     steps = math.ceil(dataset.sizes["train"] / batch_size)
     callbacks = list(callbacks)
     often = epochs if callbacks else min(epochs, VALIDATIONS)  # a callback may want it after every epoch
@@ -284,36 +284,6 @@ def _require_labels(model: keras.Model, dataset: data.ImageDataset) -> None:
             raise ValueError(str(finding))
 
 
-def _choose_loss(model: keras.Model, is_one_hot: bool) -> tuple[keras.losses.Loss, keras.metrics.Metric, str]:
-    """The loss and the accuracy that match the head and the kind of labels, and the loss in words."""
-    ending = evaluation.last_activation(model)
-    units, logits = model.output_shape[-1], ending not in ("softmax", "sigmoid")
-    if (
-        (logits and ending != "linear")
-        or (ending == "softmax" and units == 1)
-        or (ending == "sigmoid" and units > 1)
-    ):
-        raise ValueError(
-            f"The model ends in {units} output(s) with {ending}, which no classification loss fits. End it "
-            "in Dense(number of classes) without activation (logits) or with softmax; or, for two classes, "
-            "in Dense(1) without activation or with sigmoid."
-        )
-    source = "logits" if logits else f"{ending} probabilities"
-    loss: keras.losses.Loss
-    metric: keras.metrics.Metric
-    if units == 1:
-        loss = keras.losses.BinaryCrossentropy(from_logits=logits)
-        metric = keras.metrics.BinaryAccuracy("accuracy", threshold=0.0 if logits else 0.5)
-        return loss, metric, f"binary cross-entropy on {source}, labels 0 and 1"
-    if is_one_hot:
-        loss = keras.losses.CategoricalCrossentropy(from_logits=logits)
-        metric = keras.metrics.CategoricalAccuracy("accuracy")
-        return loss, metric, f"cross-entropy on {source}, one-hot labels"
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    metric = keras.metrics.SparseCategoricalAccuracy("accuracy")
-    return loss, metric, f"cross-entropy on {source}, whole-number labels"
-
-
 def _seed_random_layers(suffix: keras.Model, seed: int) -> None:
     """Start the random numbers of Dropout and its like from ``seed``, each layer's from its own."""
     states = [variable for variable in suffix.variables if variable.name == "seed_generator_state"]
@@ -324,9 +294,9 @@ def _seed_random_layers(suffix: keras.Model, seed: int) -> None:
 
 def _verify(model: keras.Model, before: list[np.ndarray], learning: set[str]) -> dict[str, bool]:
     """Which layers moved. Raises RuntimeError if one did that learns nothing: compared bit by bit."""
-    earlier = {id(weight): value.tobytes() for weight, value in zip(model.weights, before, strict=True)}
+    earlier = {id(weight): value for weight, value in zip(model.weights, before, strict=True)}
     moved = {
-        path: any(weight.numpy().tobytes() != earlier[id(weight)] for weight in layer.weights)
+        path: any(not _same_bits(weight.numpy(), earlier[id(weight)]) for weight in layer.weights)
         for path, layer in freezing.leaves(model)
         if layer.weights
     }
@@ -336,6 +306,10 @@ def _verify(model: keras.Model, before: list[np.ndarray], learning: set[str]) ->
             "or their trainable flags? Build the model anew, and leave both alone while fit runs."
         )
     return moved
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
 
 
 def _explain(

@@ -83,6 +83,19 @@ def test_order_and_changes_depend_on_the_seed_and_on_nothing_that_ran_before() -
     assert not np.isin(streams[4][1], streams[0][1]).any()
 
 
+def test_no_stream_is_tuned_so_that_none_is_slow_to_close(tmp_path) -> None:
+    options = OPTIONS | {"views": 2}
+    cache = activation_cache.Cache(folder=tmp_path)
+    dataset = numbered()
+    streams = [dataset.train, dataset.validation, dataset.test.batch(2)]
+    for made in (
+        batches.of_images(dataset, **options),
+        batches.of_activations(dataset, averages(), cache=cache, **options),
+    ):
+        streams += [made.training, made.validation]
+    assert all(stream.options().autotune.enabled is False for stream in streams)
+
+
 def test_views_are_taken_in_turn_and_online_never_repeats() -> None:
     changes = {
         views: by_image(batches.of_images(numbered(), **OPTIONS | {"views": views, "epochs": 7}).training)
