@@ -5,15 +5,19 @@
     torch-environment/bin/python tests/benchmarks/freeze_boundary_torch.py
 
 The same VGG16 (without torchvision), as many images, epochs and cores; the frozen part under ``no_grad``, in
-the ``channels_last`` format. Prints one line; the best of three runs counts.
+the ``channels_last`` format. Writes what it found into ``freeze_boundary.json``; the best of three runs
+counts.
 """
 
+import json
 import os
+import pathlib
 import time
 
 import numpy as np
 import torch
 
+FACTS = pathlib.Path(__file__).with_name("freeze_boundary.json")
 SIZE, BATCH_SIZE, EPOCHS, IMAGES, VALIDATION_IMAGES, CLASSES, REPEATS = 160, 32, 10, 256, 32, 5, 3
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -63,5 +67,13 @@ if __name__ == "__main__":
     images = torch.from_numpy(generator.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8))
     labels = torch.from_numpy(generator.integers(0, CLASSES, count))
     seconds = [train(images, labels) for _ in range(REPEATS)]
-    shown = ", ".join(f"{value:.1f}" for value in seconds)
-    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads: head, {EPOCHS} epochs: {shown} s")
+    facts = json.loads(FACTS.read_text()) if FACTS.exists() else {}
+    facts["torch"] = {
+        "version": torch.__version__.split("+")[0],
+        "threads": torch.get_num_threads(),
+        "images": IMAGES,
+        "epochs": EPOCHS,
+        "seconds": [round(value, 1) for value in seconds],
+    }
+    FACTS.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    print(facts["torch"])
