@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import pathlib
-import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,10 @@ entries, clear, in_words = store.entries, store.clear, store.in_words
 FORMAT = 1  # of an entry and its key; a change makes all earlier entries strangers
 SMALL_FLOATS = ("float16", "bfloat16", "float32")
 # They change the last bits of TensorFlow's results.
-VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = (
+    *("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NVIDIA_TF32_OVERRIDE"),
+    *("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,12 @@ def default_folder() -> pathlib.Path:
     return platformdirs.user_cache_path("finetune_lib", appauthor=False) / "activations"
 
 
+def require_room(cache: Cache, needed: int) -> None:
+    """Raise NoRoom if so many bytes cannot be stored, whatever is removed for them."""
+    store.prepare(_folder(cache))
+    store.require_room(_folder(cache), needed, cache.limit_bytes)
+
+
 def needed_bytes(
     prefix: keras.Model, count: int, storage: str = "float32", image_size: tuple[int, int] | None = None
 ) -> int:
@@ -74,14 +82,14 @@ def needed_bytes(
 
 def stored(
     prefix: keras.Model,
-    images: tf.data.Dataset,
+    examples: tf.data.Dataset,
     count: int,
     *,
     batch_size: int,
     cache: Cache,
     progress: Callable[[int], object] | None = None,
-) -> Stored:
-    """The prefix's activations on the images, from the cache, or computed and put there.
+) -> tuple[Stored, np.ndarray]:
+    """The prefix's activations on the images, from the cache, or computed and put there; and the labels.
 
     They are found again by what they depend on: the prefix's graph, weights and image size; every bit of the
     images, in order; batch size and number formats; the versions of TensorFlow and Keras, and the device. In
@@ -89,7 +97,8 @@ def stored(
 
     Args:
         prefix: functional, its first axis the image's (see ``freezing.split``).
-        images: unbatched, all of one size, the same each time it is read.
+        examples: ``(image, label)``, unbatched, all of one size. If they are others each time they are read,
+            nothing is found again, but activations and labels still belong together.
         count: how many there are.
         batch_size: images per call of the prefix; the last call takes the rest.
         progress: called with the number of images of each batch that was computed; not at all on a hit.
@@ -99,37 +108,49 @@ def stored(
         OverflowError: if a number is too large for float16.
         ValueError: if there are no images, or not ``count``, or their size is unknown.
     """
-    shape = tuple(images.element_spec.shape)
+    spec = examples.element_spec[0]
+    shape = tuple(spec.shape)
     if count < 1 or None in shape:
         raise ValueError(f"There must be images, all of one known size; there are {count} of size {shape}.")
-    folder = pathlib.Path(os.path.expanduser(cache.folder or default_folder()))  # noqa: PTH111
+    folder = _folder(cache)
     store.prepare(folder)
-    batches = images.take(count + 1).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    batches = examples.take(count + 1).batch(batch_size).prefetch(tf.data.AUTOTUNE)
     layout = _layout(prefix, count, cache.storage, shape)
     start = _start_of_key(prefix, batches, batch_size, cache)
     if any(folder.glob(f"{start}-*")):  # otherwise the images are read only once, while they are computed
-        digest = hashlib.sha256()
-        for batch in batches:
-            _add_images(digest, batch)
+        digest, labels = hashlib.sha256(), []
+        for images, answers in batches:
+            _add_images(digest, images)
+            labels.append(answers.numpy())
         if found := store.find(folder / _key(start, digest), layout):
-            return found
+            return found, np.concatenate(labels)
     store.make_room(folder, sum(layout.sizes), cache.limit_bytes)
-    compute = _compiled(prefix, images.element_spec, cache.prefix_dtype, start)
+    compute = _compiled(prefix, spec, cache.prefix_dtype, start)
     with store.Writer(folder, layout) as writer:
-        digest, done = hashlib.sha256(), 0
-        for batch in batches:
-            done += len(batch)
-            _add_images(digest, batch)
-            writer.append([tensor.numpy() for tensor in compute(batch)])
+        digest, labels, done = hashlib.sha256(), [], 0
+        for images, answers in batches:
+            done += len(images)
+            _add_images(digest, images)
+            labels.append(answers.numpy())
+            writer.append([tensor.numpy() for tensor in compute(images)])
             if progress is not None:
-                progress(len(batch))
+                progress(len(images))
         if done != count:
             raise ValueError(f"{count} images were announced, but {'more' if done > count else done} came.")
         # The key is of the images that were computed. Were they others on each reading, none would be found.
         description = f"{prefix.name}: {count} images {shape[0]}x{shape[1]} -> {layout}"
         result = writer.publish(_key(start, digest), description)
     store.make_room(folder, 0, cache.limit_bytes)  # another run may have written in the meantime
-    return result
+    return result, np.concatenate(labels)
+
+
+def release() -> None:
+    """Let go of the last prefix, which is kept for the next view of the same images."""
+    _compiled.cache_clear()
+
+
+def _folder(cache: Cache) -> pathlib.Path:
+    return pathlib.Path(os.path.expanduser(cache.folder or default_folder()))  # noqa: PTH111
 
 
 def _layout(prefix: keras.Model, count: int, storage: str, image: tuple[int, ...] | None) -> store.Layout:
@@ -147,7 +168,7 @@ def _start_of_key(prefix: keras.Model, batches: tf.data.Dataset, batch_size: int
     """The first half of the key: everything but the images."""
     digest, has_foreign_code = fingerprint.of(prefix)
     facts = [FORMAT, digest, cache.storage, cache.prefix_dtype, int(batch_size)]
-    facts += [tf.__version__, keras.__version__, platform.machine(), *environment.gpu_names()]
+    facts += [tf.__version__, keras.__version__, environment.processor(), *environment.gpu_names()]
     # Sums are taken in another order by another number of threads.
     affinity = getattr(os, "sched_getaffinity", None)
     facts += [len(affinity(0)) if affinity else os.cpu_count()]
@@ -155,8 +176,8 @@ def _start_of_key(prefix: keras.Model, batches: tf.data.Dataset, batch_size: int
     facts += [tf.config.experimental.tensor_float_32_execution_enabled()]
     facts += [os.environ.get(variable) for variable in VARIABLES]
     if has_foreign_code:  # its source is not all it may depend on, so what it computes counts, too
-        for batch in batches.take(1):
-            results = keras.tree.flatten(prefix(batch, training=False))
+        for images, _ in batches.take(1):
+            results = keras.tree.flatten(prefix(images, training=False))
             facts += [hashlib.sha256(result.numpy().tobytes()).hexdigest() for result in results]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 

@@ -4,6 +4,7 @@ Order and augmentation are functions of ``(seed, epoch, index of the image)``, w
 give the same images in the same order, so the same weights come out.
 """
 
+import contextlib
 import dataclasses
 import math
 import sys
@@ -84,12 +85,7 @@ def of_stage(
             return of_images(dataset, **options)
         needed = activation_cache.needed_bytes(parts[0], images, settings.storage, dataset.image_size)
         size = activation_cache.in_words(needed)
-        if needed > settings.limit_bytes:  # each part and view is an entry: one would push out another
-            most = activation_cache.in_words(settings.limit_bytes)
-            raise activation_cache.NoRoom(
-                f"The activations take {size}, but the cache's limit is {most}. Raise limit_bytes, store "
-                '"float16", or take fewer views or images.'
-            )
+        activation_cache.require_room(settings, needed)  # for all parts and views, an entry each
         say(
             f"the frozen part runs once over {images:,} images, unless what it makes of them ({size}) is "
             f"stored already; all in all about {gain:.1f} times less arithmetic"
@@ -149,17 +145,20 @@ def of_activations(
         activation_cache.NoRoom: if the activations cannot be stored.
     """
 
-    def stored(part: str, augment: Augment | None, view: int) -> activation_cache.Stored:
-        numbered = getattr(dataset, part).enumerate()
-        images = _prepared(numbered, dataset, augment, seed, view).map(lambda image, label: image)
-        return activation_cache.stored(
-            prefix, images, dataset.sizes[part], batch_size=batch_size, cache=cache, progress=progress
+    def stored(part: str, augment: Augment | None, view: int) -> tuple[activation_cache.Stored, np.ndarray]:
+        examples = _prepared(getattr(dataset, part).enumerate(), dataset, augment, seed, view)
+        found = activation_cache.stored(
+            prefix, examples, dataset.sizes[part], batch_size=batch_size, cache=cache, progress=progress
         )
+        opened.callback(found[0].close)
+        return found
 
-    training = [stored("train", augment, view) for view in range(count_views(augment, views, epochs))]
-    validation = stored("validation", None, 0)
-    read = _reader(training, labels_of(dataset.train))
-    read_validation = _reader([validation], labels_of(dataset.validation))
+    with contextlib.ExitStack() as opened:
+        training = [stored("train", augment, view) for view in range(count_views(augment, views, epochs))]
+        validation = stored("validation", None, 0)
+        read, read_validation = _reader(training), _reader([validation])
+        opened.pop_all()
+    activation_cache.release()
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = _shuffled(tf.data.Dataset.range(dataset.sizes["train"]), dataset, batch_size, seed, epoch)
@@ -173,7 +172,7 @@ def of_activations(
         _ahead(tf.data.Dataset.range(epochs).flat_map(one_epoch)),
         _ahead(in_order.map(lambda rows: read_validation(0, rows))),
         stored=True,
-        entries=(*training, validation),
+        entries=tuple(entry for entry, _ in (*training, validation)),
     )
 
 
@@ -203,11 +202,6 @@ def steps_at_once(
 def count_views(augment: Augment | None, views: int, epochs: int) -> int:
     """How many times the prefix sees each training image."""
     return 1 if augment is None else min(views, epochs)
-
-
-def labels_of(examples: tf.data.Dataset) -> np.ndarray:
-    """The labels of a part, in order."""
-    return np.array(list(examples.map(lambda image, label: label).as_numpy_iterator()))
 
 
 def _ahead(stream: tf.data.Dataset) -> tf.data.Dataset:
@@ -248,9 +242,10 @@ def _shuffled(
     return elements.shuffle(buffer, seed=order_seed, reshuffle_each_iteration=False)
 
 
-def _reader(views: Sequence[activation_cache.Stored], labels: np.ndarray) -> Callable:
+def _reader(found: Sequence[tuple[activation_cache.Stored, np.ndarray]]) -> Callable:
     """``(view, rows) -> (activations, labels)``; activations a tensor, or a tuple if several cross."""
-    count, answers = len(labels), tf.constant(labels)
+    views, labels = zip(*found, strict=True)
+    count, answers = views[0].count, tf.constant(np.stack(labels))
     if sum(view.bytes for view in views) <= MEMORY_BYTES:
         columns = zip(*(view.rows(np.arange(count)) for view in views), strict=True)
         tensors = [tf.constant(np.concatenate(column)) for column in columns]
@@ -269,6 +264,6 @@ def _reader(views: Sequence[activation_cache.Stored], labels: np.ndarray) -> Cal
 
     def read_both(view: tf.Tensor, rows: tf.Tensor) -> tuple:
         activations = read(view, rows)
-        return activations[0] if len(activations) == 1 else tuple(activations), tf.gather(answers, rows)
+        return activations[0] if len(activations) == 1 else tuple(activations), tf.gather(answers[view], rows)
 
     return read_both

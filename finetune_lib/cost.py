@@ -105,7 +105,7 @@ def layers(model: keras.Model) -> list[Layer]:
                 name=layer.name,
                 weights=_numbers(weights),
                 parameters=_numbers([weight for weight in weights if not weight.name.startswith("moving_")]),
-                multiply_adds=_multiply_adds(call),
+                multiply_adds=_multiply_adds(call, next(iter(call.makes.values())).shape),
                 reads={key: math.prod(x.shape[1:]) for key, x in call.reads.items()},
                 makes={key: math.prod(x.shape[1:]) for key, x in call.makes.items()},
             )
@@ -190,18 +190,34 @@ def forward(model: keras.Model) -> int:
         TypeError: if the model is not functional, or not built.
         OpenSize: if the size of its images is open.
     """
+    graph.require(model)
+    return _forward(model, model.inputs)
+
+
+def _forward(model: keras.Model, images: Sequence[keras.KerasTensor]) -> int:
+    inputs, _, calls = graph.trace(model)
+    # A base model that takes images of any size is called on images of one size: its graph anew, for that.
+    renewed = {
+        key: keras.Input(batch_shape=image.shape, dtype=image.dtype)
+        for (key, old), image in zip(graph.tensors(inputs).items(), images, strict=True)
+        if old.shape != image.shape
+    }
+    if renewed:
+        graph.repeat(calls, renewed)
     total = 0
-    for call in graph.trace(model)[2]:
+    for call in calls:
         is_graph = isinstance(call.operation, keras.Model) and getattr(call.operation, "inputs", None)
-        total += forward(call.operation) if is_graph else _multiply_adds(call)
+        taken = [renewed.get(key, tensor) for key, tensor in call.reads.items()]
+        makes = [renewed.get(key, tensor) for key, tensor in call.makes.items()]
+        total += _forward(call.operation, taken) if is_graph else _multiply_adds(call, makes[0].shape)
     return total
 
 
-def _multiply_adds(call: graph.Call) -> int:
-    """Every entry of a kernel meets the image once for each position of the output."""
+def _multiply_adds(call: graph.Call, made: Sequence[int | None]) -> int:
+    """Every entry of a kernel meets the image once for each position of the output, whose shape is given."""
     kernels = [weight for weight in getattr(call.operation, "weights", []) if len(weight.shape) > 1]
-    positions = next(iter(call.makes.values())).shape[1:-1]
-    if kernels and None in positions:
+    positions = [size for size in made[1:-1] if size is not None]
+    if kernels and None in made[1:-1]:
         raise OpenSize(
             f"What {call.operation.name!r} costs depends on the size of the images, which is open. Build the "
             "model for one size."

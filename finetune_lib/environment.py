@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pathlib
 import platform
 import sys
 import urllib.error
@@ -41,6 +42,16 @@ def gpu_names() -> list[str]:
 
     devices = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices]
+
+
+def processor() -> str:
+    """What sort of processor this is, on Linux with its instruction sets, on which results depend."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {flags or platform.processor()}"
 
 
 def log_errors_only() -> None:

@@ -66,6 +66,10 @@ class _Digest:
                 return
         self.add_configuration(operation)
         self.add([weight.numpy() for weight in getattr(operation, "weights", [])])
+        if isinstance(operation, keras.layers.Normalization):
+            self.add([operation.mean, operation.variance])  # constants; copied weights do not change them
+        if isinstance(operation, keras.layers.TFSMLayer):
+            self.has_foreign_code = True  # all that is known of it is its path
 
     def add_graph(self, model: keras.Model) -> None:
         outer = self.tensors  # of the model that this one is nested in

@@ -87,9 +87,10 @@ def fit(
 
     A frozen prefix is a constant function of the image. So it runs over the images once, its activations are
     stored on disk (see ``activation_cache``), and only the suffix is trained, on these. The same weights come
-    out as without, many times faster: head only, over E epochs, about E times. A later call with the same
-    prefix and images finds them there. Where that saves no tenth of the arithmetic, or there is no room, it
-    trains on the images.
+    out as without, many times faster: head only, over E epochs, about E times. (Last bits may differ if one
+    image is left over for the last batch: TensorFlow takes its sums in another order.) A later call with the
+    same prefix and images finds them there. Where that saves no tenth of the arithmetic, or there is no room,
+    it trains on the images.
 
     The loss fits the head: cross-entropy on logits for a linear last layer, on probabilities for softmax;
     binary for a single output; for whole-number or one-hot labels. The same seed gives the same weights, bit
@@ -127,7 +128,8 @@ def fit(
 
     Raises:
         TypeError: if the model is not functional, or not built, or ``cache`` is something else.
-        ValueError: if nothing is trainable, a part is empty, or labels, classes, weights and head do not fit.
+        ValueError: if nothing is trainable, a part is empty, a setting is out of its range, or labels,
+            classes, weights and head do not fit.
         FloatingPointError: if a loss or a weight is NaN or infinite. The weights are then as before; the
             message names likely causes.
         RuntimeError: if weights moved that are frozen.
@@ -140,6 +142,7 @@ def fit(
             f"Nothing in {model.name!r} is trainable. Call freezing.freeze(model) to train the head, or "
             "freezing.unfreeze_from(model, name) to train more."
         )
+    _require_settings(model, epochs, batch_size, seed, optimizer, callbacks := list(callbacks))
     _require_labels(model, dataset)
     if class_weights is not None and set(class_weights) != set(range(len(dataset.class_names))):
         raise ValueError(
@@ -155,7 +158,6 @@ def fit(
         )
     loss, metric, loss_name = losses.choose(model, len(dataset.train.element_spec[1].shape) == 1)
     steps = math.ceil(dataset.sizes["train"] / batch_size)
-    callbacks = list(callbacks)
     often = epochs if callbacks else min(epochs, VALIDATIONS)  # a callback may want it after every epoch
     validated = sorted({math.ceil(epochs * part / often) for part in range(1, often + 1)})
     stream = batches.of_stage(
@@ -273,6 +275,24 @@ class _Watch(keras.callbacks.Callback):
     def require_finite(self, name: str, logs: dict) -> None:
         if not math.isfinite(logs.get(name, 0.0)):
             raise FloatingPointError(f"{name} became {logs[name]} in epoch {self.epoch}, step {self.step}")
+
+
+def _require_settings(
+    model: keras.Model, epochs: int, batch_size: int, seed: int, optimizer: Any, callbacks: list
+) -> None:
+    """Raise TypeError or ValueError for what would fail later, after much work and in other words."""
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if not isinstance(value, numbers.Integral) or not least <= value < 2**31:
+            raise ValueError(f"{name} is {value!r}; it takes a whole number of at least {least}.")
+    if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(f"optimizer is {optimizer!r}; it takes an object such as keras.optimizers.SGD(0.01).")
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise ValueError("BackupAndRestore cannot be used: it would load a whole model into a part of it.")
+    if len(model.outputs) > 1 or len(model.output_shape) != 2:
+        raise ValueError(
+            f"The model returns {model.output_shape}, not (images, classes). Put a "
+            "keras.layers.GlobalAveragePooling2D or Flatten before its last layer."
+        )
 
 
 def _require_labels(model: keras.Model, dataset: data.ImageDataset) -> None:

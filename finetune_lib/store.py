@@ -175,27 +175,37 @@ def find(path: pathlib.Path, layout: Layout) -> Stored | None:
     return found
 
 
-def make_room(folder: pathlib.Path, needed: int, limit: int) -> None:
-    """Remove the least recently used entries until ``needed`` bytes fit in.
+def require_room(folder: pathlib.Path, needed: int, limit: int) -> int:
+    """The most bytes that entries may take: the limit, or what they take now and is free.
 
     Raises:
-        NoRoom: if they never would; then nothing is removed.
+        NoRoom: if ``needed`` is more.
     """
-    found = entries(folder)
-    held = sum(entry.bytes for entry in found)
     with _no_room(folder):
         free = shutil.disk_usage(folder).free
+    held = sum(entry.bytes for entry in entries(folder))
     if needed > limit:
         raise NoRoom(
             f"The activations take {in_words(needed)}, but the cache's limit is {in_words(limit)}. Raise "
-            'limit_bytes, store "float16", or use fewer or smaller images.'
+            'limit_bytes, store "float16", or take fewer views, or fewer or smaller images.'
         )
     if needed > free + held:
         raise NoRoom(
             f"The activations take {in_words(needed)}, but only {in_words(free)} are free in {folder}. Free "
             "some disk space, or set the variable FINETUNE_CACHE to a folder on another disk."
         )
-    most = min(limit, free + held) - needed
+    return min(limit, free + held)
+
+
+def make_room(folder: pathlib.Path, needed: int, limit: int) -> None:
+    """Remove the least recently used entries until ``needed`` bytes fit in.
+
+    Raises:
+        NoRoom: if they never would; then nothing is removed.
+    """
+    most = require_room(folder, needed, limit) - needed
+    found = entries(folder)
+    held = sum(entry.bytes for entry in found)
     for entry in found:
         if held > most and _remove(folder / entry.key):
             held -= entry.bytes

@@ -48,12 +48,9 @@ def run(folder: pathlib.Path, prefix: keras.Model | None = None, images=None, **
     """``stored`` with defaults. Options of Cache are told from its own by their name."""
     settings = {name: options.pop(name) for name in list(options) if name in Cache.__dataclass_fields__}
     options = {"count": COUNT, "batch_size": BATCH} | options
-    return activation_cache.stored(
-        prefix or prefix_of_all(),
-        stream() if images is None else images,
-        cache=Cache(folder, **settings),
-        **options,
-    )
+    examples = (stream() if images is None else images).map(lambda image: (image, 0))
+    cache = Cache(folder, **settings)
+    return activation_cache.stored(prefix or prefix_of_all(), examples, cache=cache, **options)[0]
 
 
 def expected(prefix: keras.Model, images: np.ndarray | None = None) -> list[np.ndarray]:
@@ -292,6 +289,16 @@ def test_a_number_of_the_preprocessing(tmp_path, kind):
     assert right(first, preprocessed(kind, 123.68)) and right(second, preprocessed(kind, 124.68))
 
 
+def test_statistics_that_copied_weights_do_not_bring_along(tmp_path):
+    normalize = layers.Normalization(name="normalize")
+    normalize.adapt(pixels())
+    model = keras.Sequential([keras.Input((32, 32, 3)), normalize])
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())  # its mean and variance are still 0 and 1
+    run(tmp_path, copy)
+    assert not run(tmp_path, model).was_there
+
+
 def test_the_wiring(tmp_path):
     def build(how: str) -> keras.Model:
         image = keras.Input((32, 32, 3))
@@ -370,11 +377,13 @@ def test_devices_and_how_they_compute(tmp_path, monkeypatch):
     keys = [run(tmp_path).key]
     monkeypatch.setattr(activation_cache.environment, "gpu_names", lambda: ["Tesla T4"])
     keys.append(run(tmp_path).key)
+    monkeypatch.setattr(activation_cache.environment, "processor", lambda: "x86_64 flags: avx2")
+    keys.append(run(tmp_path).key)
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     keys.append(run(tmp_path).key)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3, 4}, raising=False)
     keys.append(run(tmp_path).key)
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == 5
 
 
 # Code that is not Keras'

@@ -181,9 +181,10 @@ def test_several_tensors_of_any_type_and_one_hot_labels(memory, tmp_path, monkey
 def test_what_is_read_into_memory_needs_no_open_file(tmp_path, monkeypatch) -> None:
     opened, stored = [], activation_cache.stored
 
-    def spy(*args, **options) -> activation_cache.Stored:
-        opened.append(stored(*args, **options))
-        return opened[-1]
+    def spy(*args, **options) -> tuple:
+        found = stored(*args, **options)
+        opened.append(found[0])
+        return found
 
     monkeypatch.setattr(activation_cache, "stored", spy)
     for memory in (0, 2**20):
@@ -199,6 +200,17 @@ def test_what_is_read_into_memory_needs_no_open_file(tmp_path, monkeypatch) -> N
             assert len(opened[0].rows(np.arange(3))[0]) == 3
         assert len(read(stream.training)) == 9
     assert [each.was_there for each in opened] == [False, False, True, True]
+
+
+def test_labels_stay_with_their_images_if_these_come_in_another_order_each_time(tmp_path) -> None:
+    dataset = numbered()
+    dataset = dataclasses.replace(dataset, train=dataset.train.shuffle(COUNT))
+    options = OPTIONS | {"views": 2}
+    stream = batches.of_activations(
+        dataset, averages(), cache=activation_cache.Cache(tmp_path), **options
+    ).training
+    for means, labels in read(stream):
+        np.testing.assert_array_equal(np.floor(means[:, 0] / 10) % 3, labels)
 
 
 def test_an_augmentation_may_lose_the_shape_but_not_change_it(tmp_path) -> None:

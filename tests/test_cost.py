@@ -139,6 +139,9 @@ def test_forward_opens_models_in_the_model_and_counts_shared_layers_each_time() 
     twice = layers.Conv2D(3, 3, padding="same")
     assert cost.forward(keras.Model(image, twice(twice(image)))) == 2 * 64 * 27 * 3
 
+    # Called on images of one size, a model that takes any size costs what one of that size does.
+    assert cost.forward(keras.Model(image, a_model(image_size=None)(image))) == FIRST + SECOND + HEAD
+
     class Stem(keras.Model):  # it has no graph that could be opened
         def __init__(self) -> None:
             super().__init__()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from finetune_lib import data, fitting, freezing
+from finetune_lib import batches, data, fitting, freezing
 
 layers = keras.layers
 
@@ -246,6 +246,31 @@ def test_nothing_trainable_and_wrong_labels_are_refused_before_training():
         fitting.fit(fresh(), dataclasses.replace(dataset, validation=dataset.validation.take(0)), epochs=1)
     with pytest.raises(TypeError, match="no graph of layers"):
         fitting.fit(keras.Sequential([layers.Dense(3)]), dataset, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; it takes a whole number of at least 1"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1; it takes a whole number of at least 0"),
+        ({"seed": None}, "seed is None"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'; it takes an object"),
+        ({"callbacks": [keras.callbacks.BackupAndRestore("backup")]}, "BackupAndRestore cannot be used"),
+    ],
+)
+def test_settings_are_checked_before_any_work(options, message, monkeypatch):
+    monkeypatch.setattr(batches, "of_stage", None)
+    with pytest.raises((TypeError, ValueError), match=message):
+        fitting.fit(fresh(), small_dataset(), **{"epochs": 1} | options)
+
+
+def test_a_head_without_pooling_is_refused():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Dense(3)(layers.Conv2D(4, 3)(image)))
+    with pytest.raises(ValueError, match="GlobalAveragePooling2D or Flatten before its last layer"):
+        fitting.fit(freezing.freeze(model), small_dataset(), epochs=1)
 
 
 @pytest.mark.parametrize(

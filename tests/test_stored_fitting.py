@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import shutil
+import types
 from collections.abc import Iterator
 
 import keras
@@ -110,9 +112,10 @@ class Ways:
         stored = activation_cache.stored
         monkeypatch.setattr(batches, "LEAST_RETURNS", 1)  # many steps at once, in however short a stage
 
-        def spy(*args, **options) -> activation_cache.Stored:
-            self.opened.append(stored(*args, **options))
-            return self.opened[-1]
+        def spy(*args, **options) -> tuple:
+            found = stored(*args, **options)
+            self.opened.append(found[0])
+            return found
 
         monkeypatch.setattr(activation_cache, "stored", spy)
 
@@ -522,3 +525,32 @@ def test_under_mixed_precision_layers_in_float32_stay_exact(mixed_precision, sma
     keras.config.set_dtype_policy("float32")
     fitting.fit(exact, small, **options)
     assert weights_of(mixed) == weights_of(exact)
+
+
+def test_the_usual_nested_model_whose_base_takes_images_of_any_size_is_stored(small, ways) -> None:
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        base = keras.Sequential(
+            [keras.Input((None, None, 3)), layers.Conv2D(4, 3, name="convolution")], name="base"
+        )
+        base.trainable = False
+        image = keras.Input((8, 8, 3))
+        x = layers.GlobalAveragePooling2D()(base(image))
+        return keras.Model(image, layers.Dense(3, name="logits")(x))
+
+    ways.agree(build, small)
+
+
+def test_no_work_begins_that_a_small_disk_would_end(digits, tmp_path, monkeypatch, capsys) -> None:
+    usage = types.SimpleNamespace(free=2 * 20 * 128 * 4)  # room for two views of three
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(activation_cache, "stored", None)
+    report = fitting.fit(
+        glyphnet(),
+        digits,
+        epochs=3,
+        views=3,
+        augment=digits.augment,
+        cache=activation_cache.Cache(tmp_path),
+    )
+    assert not report.stored and "are free in" in capsys.readouterr().err
