@@ -443,6 +443,18 @@ def test_what_a_custom_layer_calls(tmp_path, monkeypatch):
     assert first.key != second.key and right(second, model)
 
 
+def test_another_saved_program_under_the_same_path(tmp_path):
+    stored = []
+    for factor in (1.0, 2.0):
+        program = tf.Module()
+        signature = [tf.TensorSpec((None, 32, 32, 3))]
+        program.serve = tf.function(lambda x, factor=factor: x * factor, input_signature=signature)
+        tf.saved_model.save(program, tmp_path / "program")
+        layer = keras.layers.TFSMLayer(tmp_path / "program", call_endpoint="serve", name="program")
+        stored.append(run(tmp_path / "cache", with_layer(layer)))
+    assert stored[0].key != stored[1].key
+
+
 @pytest.mark.parametrize("kind", ["activation", "lambda layer", "wrapped"])
 def test_functions_of_the_user(tmp_path, monkeypatch, kind):
     def key(activation: str) -> str:
