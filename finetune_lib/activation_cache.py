@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -88,6 +88,7 @@ def stored(
     batch_size: int,
     cache: Cache,
     progress: Callable[[int], object] | None = None,
+    others: Collection[str] = (),
 ) -> tuple[Stored, np.ndarray]:
     """The prefix's activations on the images, from the cache, or computed and put there; and the labels.
 
@@ -102,6 +103,8 @@ def stored(
         count: how many there are.
         batch_size: images per call of the prefix; the last call takes the rest.
         progress: called with the number of images of each batch that was computed; not at all on a hit.
+        others: keys of entries that are known to be of other images. Where there are none but these, images
+            are read only once, while they are computed; otherwise first to see whether theirs is there.
 
     Raises:
         NoRoom: if they are too large, or cannot be written; the message is one line. Nothing stays behind.
@@ -117,7 +120,7 @@ def stored(
     batches = examples.take(count + 1).batch(batch_size).prefetch(tf.data.AUTOTUNE)
     layout = _layout(prefix, count, cache.storage, shape)
     start = _start_of_key(prefix, batches, batch_size, cache)
-    if any(folder.glob(f"{start}-*")):  # otherwise the images are read only once, while they are computed
+    if any(path.name not in others for path in folder.glob(f"{start}-*")):
         digest, labels = hashlib.sha256(), []
         for images, answers in batches:
             _add_images(digest, images)

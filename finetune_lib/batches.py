@@ -147,12 +147,21 @@ def of_activations(
 
     def stored(part: str, augment: Augment | None, view: int) -> tuple[activation_cache.Stored, np.ndarray]:
         examples = _prepared(getattr(dataset, part).enumerate(), dataset, augment, seed, view)
-        found = activation_cache.stored(
-            prefix, examples, dataset.sizes[part], batch_size=batch_size, cache=cache, progress=progress
+        entry, labels = activation_cache.stored(
+            prefix,
+            examples,
+            dataset.sizes[part],
+            batch_size=batch_size,
+            cache=cache,
+            progress=progress,
+            others=new,
         )
-        opened.callback(found[0].close)
-        return found
+        opened.callback(entry.close)
+        if not entry.was_there:
+            new.append(entry.key)
+        return entry, labels
 
+    new: list[str] = []
     with contextlib.ExitStack() as opened:
         training = [stored("train", augment, view) for view in range(count_views(augment, views, epochs))]
         validation = stored("validation", None, 0)

@@ -213,6 +213,26 @@ def test_labels_stay_with_their_images_if_these_come_in_another_order_each_time(
         np.testing.assert_array_equal(np.floor(means[:, 0] / 10) % 3, labels)
 
 
+def test_images_are_read_once_and_again_only_where_theirs_may_be_stored(tmp_path) -> None:
+    reads = tf.Variable(0)
+
+    def counted(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        reads.assign_add(1)
+        return shift(image, seed)
+
+    counts = []
+    for _ in range(2):
+        reads.assign(0)
+        batches.of_activations(
+            numbered(),
+            averages(),
+            cache=activation_cache.Cache(tmp_path),
+            **OPTIONS | {"views": 3, "augment": counted},
+        )
+        counts.append(int(reads))
+    assert counts == [3 * COUNT, 3 * COUNT]  # computed, then looked up
+
+
 def test_an_augmentation_may_lose_the_shape_but_not_change_it(tmp_path) -> None:
     def python(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(lambda image: image + 1, [image], tf.float32)
