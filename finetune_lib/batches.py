@@ -27,8 +27,10 @@ LEAST_RETURNS = (
 )
 SMALL_BATCH = 2**20  # bytes of stored activations; larger ones take so long that coming back costs nothing
 
+AUTO_VIEWS = 8  # heads lose less than a point with 8, see tests/benchmarks/augmented_views.py
+
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-Views = int | Literal["online"]
+Views = int | Literal["online", "auto"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +68,12 @@ def of_stage(
         validations: how often the validation images are gone through.
         label: the stage's name. What is expected is printed on the standard error stream, unless ``verbose``
             is 0.
-        options: as of ``of_images``.
+        options: as of ``of_images``; ``views`` may also be ``"auto"``, whatever ``cache`` says.
     """
-    augment, views, epochs = options["augment"], options["views"], options["epochs"]
+    augment, epochs = options["augment"], options["epochs"]
+    if options["views"] == "auto":
+        options["views"] = _best_views(parts, dataset, epochs, validations)
+    views = options["views"]
     if not cache or (augment is not None and views == "online"):
         return of_images(dataset, **options)
 
@@ -107,17 +112,22 @@ def of_images(
     augment: Augment | None,
     views: Views,
     seed: int,
+    first_epoch: int = 0,
 ) -> Batches:
-    """Batches of images, float32 ``(batch, height, width, 3)`` 0..255, augmented as they are asked for."""
+    """Batches of images, float32 ``(batch, height, width, 3)`` 0..255, augmented as they are asked for.
+
+    Args:
+        first_epoch: how many epochs to leave out, which a run before has done.
+    """
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         numbered = _shuffled(dataset.train.enumerate(), dataset, batch_size, seed, epoch)
         view = epoch if views == "online" else epoch % views
-        return _prepared(numbered, dataset, augment, seed, view).batch(batch_size)
+        return prepared(numbered, dataset, augment, seed, view).batch(batch_size)
 
-    in_order = _prepared(dataset.validation.enumerate(), dataset, None, seed, 0).batch(batch_size)
+    in_order = prepared(dataset.validation.enumerate(), dataset, None, seed, 0).batch(batch_size)
     return Batches(
-        _ahead(tf.data.Dataset.range(epochs).flat_map(one_epoch)),
+        _ahead(tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)),
         _ahead(in_order),
         stored=False,
     )
@@ -133,6 +143,7 @@ def of_activations(
     views: int,
     seed: int,
     cache: activation_cache.Cache,
+    first_epoch: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Batches:
     """Batches of what the frozen prefix makes of the images; it runs once over each view, or not at all.
@@ -146,7 +157,7 @@ def of_activations(
     """
 
     def stored(part: str, augment: Augment | None, view: int) -> tuple[activation_cache.Stored, np.ndarray]:
-        examples = _prepared(getattr(dataset, part).enumerate(), dataset, augment, seed, view)
+        examples = prepared(getattr(dataset, part).enumerate(), dataset, augment, seed, view)
         entry, labels = activation_cache.stored(
             prefix,
             examples,
@@ -178,7 +189,7 @@ def of_activations(
 
     in_order = tf.data.Dataset.range(dataset.sizes["validation"]).batch(batch_size)
     return Batches(
-        _ahead(tf.data.Dataset.range(epochs).flat_map(one_epoch)),
+        _ahead(tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)),
         _ahead(in_order.map(lambda rows: read_validation(0, rows))),
         stored=True,
         entries=tuple(entry for entry, _ in (*training, validation)),
@@ -213,12 +224,7 @@ def count_views(augment: Augment | None, views: int, epochs: int) -> int:
     return 1 if augment is None else min(views, epochs)
 
 
-def _ahead(stream: tf.data.Dataset) -> tf.data.Dataset:
-    """The stream, made while the step before runs."""
-    return stream.prefetch(tf.data.AUTOTUNE).with_options(data.UNTUNED)
-
-
-def _prepared(
+def prepared(
     numbered: tf.data.Dataset,
     dataset: data.ImageDataset,
     augment: Augment | None,
@@ -235,6 +241,23 @@ def _prepared(
         return tf.ensure_shape(image, (*dataset.image_size, 3)), label  # an augmentation may have lost it
 
     return numbered.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+
+
+def _best_views(
+    parts: tuple[keras.Model, keras.Model], dataset: data.ImageDataset, epochs: int, validations: int
+) -> Views:
+    """A few views where storing pays, otherwise a new one in every epoch, which then costs nothing."""
+    try:
+        times = min(AUTO_VIEWS, epochs)
+        gain = cost.gain_by_storing(*parts, dataset.sizes, epochs, times, validations)
+    except cost.OpenSize:
+        return "online"
+    return AUTO_VIEWS if gain >= LEAST_GAIN else "online"
+
+
+def _ahead(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """The stream, made while the step before runs."""
+    return stream.prefetch(tf.data.AUTOTUNE).with_options(data.UNTUNED)
 
 
 def _shuffled(

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 
+DRIVE = pathlib.Path("/content/drive/MyDrive")  # where Colab mounts it
 PACKAGES = ("finetune-lib", "tensorflow", "keras", "numpy", "ipywidgets")
 COLAB_GPU_ADVICE = (
     "No GPU. For one, choose Runtime > Change runtime type > Hardware accelerator: T4 GPU > Save, "
@@ -18,6 +19,11 @@ COLAB_GPU_ADVICE = (
 def on_colab() -> bool:
     """Whether this is a Google Colab notebook."""
     return "google.colab" in sys.modules  # Colab's kernel imports it before the first cell
+
+
+def drive() -> pathlib.Path | None:
+    """The learner's Google Drive, which outlives a Colab session; None elsewhere, or if it is not mounted."""
+    return DRIVE if on_colab() and DRIVE.is_dir() else None
 
 
 def under_test() -> bool:

@@ -40,11 +40,30 @@ def of(model: keras.Model) -> tuple[str, bool]:
     return digest.sha.hexdigest(), digest.has_foreign_code
 
 
+def architecture(model: keras.Model) -> str:
+    """The fingerprint of a model without its weights: SHA-256 in hexadecimal, the same in every process.
+
+    Code that cannot be read counts as equal.
+    """
+    graph.require(model)
+    digest = _Digest(structure_only=True)
+    digest.add_operation(model)
+    return digest.sha.hexdigest()
+
+
+def weights(model: keras.Model) -> str:
+    """The SHA-256 of a model's weights, in their order, in hexadecimal."""
+    digest = _Digest()
+    digest.add([weight.numpy() for weight in model.weights])
+    return digest.sha.hexdigest()
+
+
 class _Digest:
     """A SHA-256 of a network, fed piece by piece, each with its type, so that no two run together."""
 
-    def __init__(self) -> None:
+    def __init__(self, structure_only: bool = False) -> None:
         self.sha = hashlib.sha256()
+        self.structure_only = structure_only
         self.has_foreign_code = False
         self.operations: dict[int, int] = {}  # the number of each layer or operation seen, by its id
         self.tensors: dict[int, int] = {}  # likewise of each symbolic tensor in the graph being read
@@ -65,6 +84,8 @@ class _Digest:
             if not foreign:
                 return
         self.add_configuration(operation)
+        if self.structure_only:
+            return
         self.add([weight.numpy() for weight in getattr(operation, "weights", [])])
         if isinstance(operation, keras.layers.Normalization):
             self.add([operation.mean, operation.variance])  # constants; copied weights do not change them
@@ -139,6 +160,9 @@ class _Digest:
 
     def add_token(self, thing: Any) -> None:
         self.has_foreign_code = True
+        if self.structure_only:
+            self._write("token", "")
+            return
         try:
             token = _tokens.setdefault(thing, uuid.uuid4().hex)
         except TypeError:  # it cannot be referred to weakly

@@ -35,10 +35,10 @@ def freeze(model: keras.Model) -> keras.Model:
         TypeError: if the model is not functional, or not built.
         ValueError: if no layer has weights.
     """
-    head = _head(model)
+    last = head(model)
     model.trainable = True
     for layer in model.layers:
-        _set_trainable(layer, layer in head)
+        _set_trainable(layer, layer in last)
     model.compiled = False
     return model
 
@@ -62,7 +62,7 @@ def unfreeze_from(model: keras.Model, name: str, *, train_batch_normalization: b
         TypeError: if the model is not functional, or not built.
         ValueError: if there is no such layer, or only inside a nested model; the message says what to do.
     """
-    head = {layer.name for layer in _head(model)}
+    last = {layer.name for layer in head(model)}
     matches = [i for i, layer in enumerate(model.layers) if is_called(layer.name, name)]
     if not matches:
         raise ValueError(_unknown_name(model, name))
@@ -70,7 +70,7 @@ def unfreeze_from(model: keras.Model, name: str, *, train_batch_normalization: b
     for position, layer in enumerate(model.layers):
         _set_trainable(layer, position >= matches[0])
     for path, layer in leaves(model):
-        if _is_normalization(layer) and not train_batch_normalization and path.split("/")[0] not in head:
+        if _is_normalization(layer) and not train_batch_normalization and path.split("/")[0] not in last:
             layer.trainable = False
     model.compiled = False
     return model
@@ -192,13 +192,13 @@ def learns(layer: Any) -> bool:
     return bool(getattr(layer, "trainable_weights", [])) or (_is_normalization(layer) and layer.trainable)
 
 
-def is_called(known: str, name: str) -> bool:
-    """Whether a layer called ``known`` is, or belongs to, the layer or block ``name``."""
-    return known == name or known.startswith(f"{name}_")
+def head(model: keras.Model) -> list[keras.Layer]:
+    """The layers with weights after the last layer that sums the image up (see ``freeze``).
 
-
-def _head(model: keras.Model) -> list[keras.Layer]:
-    """The layers with weights after the last layer that sums the image up."""
+    Raises:
+        TypeError: if the model is not functional, or not built.
+        ValueError: if no layer has weights.
+    """
     graph.require(model)
     after: list[keras.Layer] = []
     for layer in reversed(model.layers):
@@ -208,6 +208,11 @@ def _head(model: keras.Model) -> list[keras.Layer]:
     if not after:
         raise ValueError(f"No layer of {model.name!r} has weights, so there is nothing to freeze or train.")
     return after[:1]
+
+
+def is_called(known: str, name: str) -> bool:
+    """Whether a layer called ``known`` is, or belongs to, the layer or block ``name``."""
+    return known == name or known.startswith(f"{name}_")
 
 
 def _set_trainable(layer: keras.Layer, value: bool) -> None:

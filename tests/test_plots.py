@@ -16,7 +16,9 @@ def a_report(label: str, epochs: int, validated: list[int]) -> fitting.FitReport
         "val_loss": [falling[epoch - 1] + 0.1 for epoch in validated],
         "val_accuracy": [0.9 - falling[epoch - 1] / 2 for epoch in validated],
     }
-    return fitting.FitReport(label, history, epochs, validated, 1.0, 10, 20, "cross-entropy", {}, "all", True)
+    return fitting.FitReport(
+        label, history, epochs, validated, 1.0, 10, 20, "cross-entropy", {}, "all", True, epochs
+    )
 
 
 def test_learning_curves_put_stages_one_after_the_other() -> None:
