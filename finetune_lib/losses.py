@@ -27,9 +27,7 @@ class Criterion:
         """A stream of ``(inputs, labels)``, its labels as this loss takes them."""
         if not self.classes:
             return stream
-        return stream.map(
-            lambda inputs, labels: (inputs, tf.one_hot(labels, self.classes)), deterministic=True
-        )
+        return stream.map(lambda inputs, labels: (inputs, tf.one_hot(labels, self.classes)))
 
 
 def choose(model: keras.Model, is_one_hot: bool, label_smoothing: float = 0.0) -> Criterion:

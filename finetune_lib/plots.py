@@ -281,6 +281,34 @@ def loss_curves_table(
     return table(["loss at step", *map(str, _few(length))], rows)
 
 
+def range_test(result: fitting.RangeTest) -> matplotlib.figure.Figure:
+    """The loss against the learning rate, the suggestion marked (lesson 05)."""
+    figure = matplotlib.figure.Figure(figsize=(7.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(result.rates, result.losses, ".", color=GREY, alpha=0.5, label="loss of each batch")
+    axes.plot(result.rates, result.smoothed, color=BLUE, label="smoothed")
+    axes.axvline(
+        result.suggestion, color=VERMILION, linestyle="--", label=f"suggested: {result.suggestion:.1e}"
+    )
+    axes.set(xlabel="learning rate", ylabel="loss", xscale="log")
+    axes.set_ylim(0, 1.5 * result.smoothed[: len(result.rates) // 2 + 1].max())
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def range_test_table(result: fitting.RangeTest) -> str:
+    """The smoothed loss of ``range_test`` at one rate in ten, where it falls fastest, and at its lowest."""
+    marks = {result.steepest: "falls fastest", result.lowest: "lowest"}
+    tenth = max(1, len(result.rates) // 10)
+    rows = [
+        [f"{rate:.1e}", f"{result.smoothed[place]:.3f}", marks.get(rate, "")]
+        for place, rate in enumerate(result.rates)
+        if rate in marks or place % tenth == 0
+    ]
+    return table(["learning rate", "smoothed loss", ""], rows)
+
+
 def _few(count: int) -> list[int]:
     """A few of the numbers 0 to count - 1: the first ones close together, the last one among them."""
     return sorted(

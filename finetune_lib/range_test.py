@@ -19,22 +19,24 @@ class RangeTest:
     Attributes:
         rates: float64 ``(steps,)``, geometric.
         losses: float64 ``(steps,)``, of each step's batch, before the step.
-        smoothed: float64 ``(steps,)``: an exponential mean of these, its start corrected as in Adam.
-        suggestion: the rate at which the smoothed loss falls fastest, per decade.
-        lowest: the rate at which it is lowest; training at this rate would be about to diverge.
+        smoothed: float64 ``(steps,)``: how far these lie from the losses of the same batches before the first
+            step, as an exponential mean, on top of the mean of the latter.
+        suggestion: a good highest rate of a stage.
+        steepest: where the smoothed loss falls fastest, per decade.
+        lowest: where it is lowest; training at this rate is about to diverge.
     """
 
     rates: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray
     suggestion: float
+    steepest: float
     lowest: float
 
     def __str__(self) -> str:
-        low, high = self.rates[0], self.rates[-1]
         return (
-            f"suggested learning rate {self.suggestion:.1e}: here the loss falls fastest. It is lowest at "
-            f"{self.lowest:.1e}, {self.smoothed.min():.3g} ({len(self.rates)} steps, {low:.0e} to {high:.1e})"
+            f"suggested learning rate {self.suggestion:.1e}. The loss falls fastest at {self.steepest:.1e}, "
+            f"and is lowest at {self.lowest:.1e} ({len(self.rates)} steps from {self.rates[0]:.0e} on)"
         )
 
 
@@ -55,10 +57,14 @@ def learning_rate_range(
 ) -> RangeTest:
     """Train for a few steps at an ever higher rate, and suggest one: the learning-rate range test.
 
-    Below the right rate the loss hardly moves; above it grows; between them it falls, and where it falls
-    fastest is a good highest rate (Smith, arXiv:1506.01186; fast.ai's ``lr_find`` calls it "steep"). It is a
-    suggestion from a hundred steps: it says nothing of forgetting or overfitting, so stay at or below it.
-    Stops early where the smoothed loss is four times its lowest. The model is left as it was.
+    Below the right rate the loss hardly moves; above, it grows; between them it falls (Smith,
+    arXiv:1506.01186). The suggestion is the lower of two that fast.ai's ``lr_find`` makes: where the loss
+    falls fastest, and a tenth of where it is lowest. Unlike there, each batch is compared with itself before
+    the first step: else easy and hard batches would be taken for good and bad rates wherever the loss is low
+    already, as it is when a trained head is about to be fine-tuned.
+
+    It is a suggestion from a hundred steps, and knows nothing of forgetting or overfitting: stay at or below
+    it. The test stops where the smoothed loss is four times its lowest. The model is left as it was.
 
     Args:
         model, dataset, batch_size, augment, views, cache, layer_rate_ratio, seed, verbose: as of ``fit``.
@@ -106,11 +112,14 @@ def learning_rate_range(
     rate = keras.optimizers.schedules.ExponentialDecay(lowest, decay_steps=1, decay_rate=growth)
     optimizer = optimizers.adam(model, rate, layer_rate_ratio=layer_rate_ratio)
     pair = training.compiled(model, parts, stream, criterion, optimizer, seed)
+    examples = criterion.labelled(stream.training).take(steps)
     measured: list[float] = []
     try:
-        for inputs, labels in stream.training.take(steps):
-            measured.append(pair.train_on_batch(inputs, labels, return_dict=True)["loss"])
-            smoothed = smooth(np.array(measured))
+        start = np.array([pair.test_on_batch(*example, return_dict=True)["loss"] for example in examples])
+        for example in examples:
+            measured.append(pair.test_on_batch(*example, return_dict=True)["loss"])
+            pair.train_on_batch(*example)
+            smoothed = smooth(np.array(measured), start)
             if not np.isfinite(measured[-1]) or smoothed[-1] > GROWTH_STOPS * smoothed.min():
                 break
     finally:
@@ -125,26 +134,33 @@ def learning_rate_range(
             f"Only {len(finite)} steps from a rate of {lowest:g} on gave a finite loss. See what "
             "fitting.diagnose(model, dataset) says, or begin at a lower rate."
         )
-    return result(rates[: len(finite)], finite)
+    return result(rates[: len(finite)], finite, start)
 
 
-def smooth(measured: np.ndarray) -> np.ndarray:
-    """The exponential mean of a series, without the bias of its start (Kingma and Ba, arXiv:1412.6980)."""
+def smooth(measured: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """``RangeTest.smoothed``: the exponential mean corrected for its start, as in Adam.
+
+    Args:
+        measured: ``(steps,)``.
+        start: of the same batches before the first step, ``(steps,)`` or more.
+    """
     mean, means = 0.0, []
-    for number, value in enumerate(measured, start=1):
-        mean = MEMORY * mean + (1 - MEMORY) * value
+    for number, change in enumerate(measured - start[: len(measured)], start=1):
+        mean = MEMORY * mean + (1 - MEMORY) * change
         means.append(mean / (1 - MEMORY**number))
-    return np.array(means)
+    return start.mean() + np.array(means)
 
 
-def result(rates: np.ndarray, measured: np.ndarray) -> RangeTest:
-    """Read a suggestion off the losses: the steepest fall before the lowest point.
+def result(rates: np.ndarray, measured: np.ndarray, start: np.ndarray) -> RangeTest:
+    """Read a suggestion off the losses.
 
     Args:
         rates: growing, ``(steps,)``.
-        measured: finite losses, ``(steps,)``.
+        measured, start: as of ``smooth``, finite.
     """
-    smoothed = smooth(measured)
-    lowest = max(2, int(smoothed.argmin()))
-    slope = np.gradient(smoothed, np.log10(rates))[: lowest + 1]
-    return RangeTest(rates, measured, smoothed, float(rates[slope.argmin()]), float(rates[lowest]))
+    smoothed = smooth(measured, start)
+    lowest = int(smoothed.argmin())
+    slope = np.gradient(smoothed, np.log10(rates))
+    steepest = int(slope[: lowest + 1].argmin())
+    suggestion = min(rates[steepest], rates[lowest] / 10)
+    return RangeTest(rates, measured, smoothed, *map(float, (suggestion, rates[steepest], rates[lowest])))

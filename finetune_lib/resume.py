@@ -51,13 +51,13 @@ def identify(
     is_head = all(layer in head or not freezing.learns(layer) for layer in model.layers)
     facts = {
         "format": FORMAT,
-        "layers that are frozen": fingerprint.architecture(parts[0]),
-        "their weights": fingerprint.weights(parts[0]),
-        "layers that learn": [
+        "frozen layers": fingerprint.architecture(parts[0]),
+        "frozen weights": fingerprint.weights(parts[0]),
+        "trained layers": [
             fingerprint.architecture(parts[1]),
             [place for place, layer in enumerate(layers) if freezing.learns(layer)],
         ],
-        "weights they start at": NEW_HEAD if is_head else fingerprint.weights(parts[1]),
+        "weights at the start": NEW_HEAD if is_head else fingerprint.weights(parts[1]),
         "classes": list(dataset.class_names),
         **settings,
     }
@@ -169,7 +169,7 @@ class Progress:
         for name in dict.fromkeys([*there, *here]):
             one, other = there.get(name), here.get(name)
             # Run again in the same notebook, the model may hold the checkpoint's own weights.
-            is_there = name == "weights they start at" and found.record["weights"] == fingerprint.weights(
+            is_there = name == "weights at the start" and found.record["weights"] == fingerprint.weights(
                 self.suffix
             )
             if one != other and not is_there:

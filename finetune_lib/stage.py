@@ -145,8 +145,8 @@ def fit(
         class_weights: how much each class counts in the training loss, for labels 0, 1, 2, ...; for example
             from ``sklearn.utils.class_weight.compute_class_weight``. None: every image counts the same.
         label_smoothing: how much of each label is spread over all classes (see ``losses.choose``).
-        patience: stop after so many validations without a lower validation loss, and keep the weights of the
-            best (Prechelt, "Early stopping, but when?", 1998). None: all epochs, and the last weights.
+        patience: stop after so many validations without a higher validation accuracy, and keep the weights of
+            the best (see ``training.Best``). None: all epochs, and the last weights.
         checkpoint: a folder in which to save each finished epoch. Stopped at any moment and run again, the
             stage goes on from there, and ends as if it had not been stopped: bit for bit on the same machine.
             One that is finished is not trained again: its weights and report are read, which is said. Several

@@ -68,21 +68,25 @@ class Watch(keras.callbacks.Callback):
 
 
 class Best(keras.callbacks.Callback):
-    """Early stopping (Prechelt, 1998): keeps the weights of the lowest validation loss.
+    """Early stopping (Prechelt, 1998): keeps the weights of the highest validation accuracy.
+
+    Of equal accuracies the lower loss wins. Not the loss alone: with few labels it rises while accuracy still
+    grows, since a network goes on getting surer of its mistakes (Guo et al., arXiv:1706.04599).
 
     Unlike Keras' EarlyStopping it takes no notice of epochs that are not validated, and all it goes by lies
     open, to be saved and set again.
 
     Attributes:
-        patience: after how many validations without a lower loss to stop.
-        record: ``loss`` and ``epoch`` (counted from 1) of the best, and ``waited``: validations since then.
+        patience: after how many validations without a better one to stop.
+        record: ``accuracy``, ``loss`` and ``epoch`` (counted from 1) of the best, and ``waited``: validations
+            since then.
         weights: of the suffix, at the best; None before the first validation.
     """
 
     def __init__(self, suffix: keras.Model, patience: int) -> None:
         super().__init__()
         self.suffix, self.patience = suffix, patience
-        self.record: dict[str, Any] = {"loss": math.inf, "epoch": 0, "waited": 0}
+        self.record: dict[str, Any] = {"accuracy": -1.0, "loss": math.inf, "epoch": 0, "waited": 0}
         self.weights: list[np.ndarray] | None = None
 
     @property
@@ -91,11 +95,11 @@ class Best(keras.callbacks.Callback):
         return self.record["waited"] >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        loss = (logs or {}).get("val_loss")
-        if loss is None:
+        if logs is None or "val_loss" not in logs:
             return
-        if loss < self.record["loss"]:
-            self.record = {"loss": loss, "epoch": epoch + 1, "waited": 0}
+        accuracy, loss = logs["val_accuracy"], logs["val_loss"]
+        if (accuracy, -loss) > (self.record["accuracy"], -self.record["loss"]):
+            self.record = {"accuracy": accuracy, "loss": loss, "epoch": epoch + 1, "waited": 0}
             self.weights = self.suffix.get_weights()
         else:
             self.record["waited"] += 1

@@ -1,0 +1,337 @@
+"""Stages that go on where they stopped, and refuse the checkpoints of others (see also test_kills)."""
+
+import dataclasses
+import pathlib
+import resource
+import shutil
+import sys
+import types
+
+import keras
+import killed_run
+import numpy as np
+import pytest
+import small_models
+import tensorflow as tf
+
+from finetune_lib import data, environment, fitting, freezing, resume
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def dataset() -> data.ImageDataset:
+    return killed_run.dataset()
+
+
+def head_model(seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return freezing.freeze(small_models.plain())
+
+
+def fit(model: keras.Model, dataset: data.ImageDataset, checkpoint, **options) -> fitting.FitReport:
+    chosen = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 0.01, "verbose": 0} | options
+    return fitting.fit(model, dataset, checkpoint=checkpoint, **chosen)
+
+
+def bits(model: keras.Model) -> list[bytes]:
+    return [weight.tobytes() for weight in model.get_weights()]
+
+
+class Stop(keras.callbacks.Callback):
+    """Does something at the end of an epoch, or in the middle of one."""
+
+    def __init__(self, epoch: int, action, half_way: bool = False) -> None:
+        super().__init__()
+        self.epoch, self.action, self.half_way, self.now = epoch, action, half_way, 0
+
+    def on_epoch_begin(self, epoch, logs=None) -> None:
+        self.now = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        if self.half_way and self.now == self.epoch and batch == 1:
+            self.action()
+
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        if not self.half_way and epoch + 1 == self.epoch:
+            self.action()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+class Quiet(keras.callbacks.Callback):
+    """Nothing; with a callback, each epoch is validated, with this one or with ``Stop``."""
+
+
+@pytest.mark.parametrize("half_way", [False, True])
+@pytest.mark.parametrize("anew", [False, True])
+def test_ctrl_c_and_run_again_ends_as_if_nothing_had_been(dataset, tmp_path, half_way, anew, capsys):
+    whole = head_model()
+    expected = fit(whole, dataset, None, callbacks=[Quiet()])
+    model = head_model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, dataset, tmp_path, callbacks=[Stop(3, interrupt, half_way)])
+    if anew:  # the notebook from its top; otherwise the cell once more
+        model = head_model()
+    report = fit(model, dataset, tmp_path, callbacks=[Quiet()], verbose=1)
+    assert bits(model) == bits(whole)
+    assert (report.history, report.moved) == (expected.history, expected.moved)
+    assert report.earlier_epochs == (2 if half_way else 3) and report.epochs == EPOCHS
+    assert f"goes on after epoch {report.earlier_epochs}, with the checkpoint in" in capsys.readouterr().err
+    assert f"{report.earlier_epochs} epochs were done by an earlier run" in str(report)
+
+
+def test_a_finished_stage_is_not_trained_again_and_says_so(dataset, tmp_path, capsys, monkeypatch):
+    model = head_model()
+    first = fit(model, dataset, tmp_path)
+    capsys.readouterr()
+    monkeypatch.setattr(keras.Model, "fit", None)
+    for again in (model, head_model()):
+        report = fit(again, dataset, tmp_path, verbose=1)
+        assert bits(again) == bits(model) and not again.compiled
+        assert "finished earlier; its weights are taken from" in capsys.readouterr().err
+        assert dataclasses.replace(report, earlier_epochs=0) == first and report.earlier_epochs == EPOCHS
+
+
+def test_stages_share_a_folder(dataset, tmp_path):
+    """Run again from the top, neither stage is trained twice, nor takes the other's weights."""
+    finals = []
+    for _ in range(2):
+        model = head_model()
+        reports = [fit(model, dataset, tmp_path)]
+        middle = bits(model)
+        freezing.unfreeze_from(model, "block2")
+        reports.append(fit(model, dataset, tmp_path, learning_rate=1e-3))
+        finals.append([middle, bits(model), [report.history for report in reports]])
+        assert middle != bits(model)
+    assert finals[0] == finals[1]
+    assert [report.earlier_epochs for report in reports] == [EPOCHS, EPOCHS]
+
+
+def test_best_weights_and_patience_go_on(dataset, tmp_path):
+    """Accuracy cannot get better at a rate of almost nothing, so patience runs out."""
+    options = {"learning_rate": 1e-12, "patience": 3, "epochs": 8, "label_smoothing": 0.1}
+    whole = head_model()
+    expected = fit(whole, dataset, None, callbacks=[Quiet()], **options)
+    assert expected.epochs < 8 and expected.kept_epoch < expected.epochs
+    model = head_model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, dataset, tmp_path, callbacks=[Stop(2, interrupt)], **options)
+    report = fit(model, dataset, tmp_path, callbacks=[Quiet()], **options)
+    assert bits(model) == bits(whole)
+    assert (report.history, report.kept_epoch) == (expected.history, expected.kept_epoch)
+    assert f"weights of epoch {report.kept_epoch}" in str(report)
+
+
+def test_a_run_killed_between_its_last_epoch_and_its_end(dataset, tmp_path, monkeypatch):
+    whole = head_model()
+    fit(whole, dataset, tmp_path, patience=9, callbacks=[Quiet()])
+    (final,) = tmp_path.glob("*/finished-*")
+    final.unlink()
+    model = head_model()
+    monkeypatch.setattr(keras.Model, "fit", None)  # nothing is left to train
+    report = fit(model, dataset, tmp_path, patience=9, callbacks=[Quiet()])
+    assert bits(model) == bits(whole) and report.earlier_epochs == report.epochs == EPOCHS
+    assert list(tmp_path.glob("*/finished-*"))
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_nothing_else(dataset, tmp_path):
+    whole = head_model()
+    fit(whole, dataset, tmp_path)
+    (final,) = tmp_path.glob("*/finished-*")
+    final.write_bytes(final.read_bytes()[:-1])
+    model = head_model()
+    with pytest.warns(UserWarning, match="is damaged"):
+        report = fit(model, dataset, tmp_path)
+    assert bits(model) == bits(whole) and report.earlier_epochs == EPOCHS
+
+
+def test_a_full_disk_warns_and_training_goes_on(dataset, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    whole, model = head_model(), head_model()
+    fit(whole, dataset, None, callbacks=[Quiet()])
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+
+    try:
+        with pytest.warns(UserWarning, match=r"epoch 3 cannot be written .*File too large.*Training goes on"):
+            fit(model, dataset, tmp_path, callbacks=[Stop(2, fill)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert bits(model) == bits(whole)
+    again = head_model()
+    assert fit(again, dataset, tmp_path, callbacks=[Quiet()]).earlier_epochs == 2
+    assert bits(again) == bits(whole)
+
+
+def test_a_folder_that_vanishes_warns_and_training_goes_on(dataset, tmp_path):
+    model = head_model()
+    with pytest.warns(UserWarning, match=r"No such file or directory.*Training goes on"):
+        report = fit(
+            model, dataset, tmp_path / "run", callbacks=[Stop(2, lambda: shutil.rmtree(tmp_path / "run"))]
+        )
+    assert report.epochs == EPOCHS
+
+
+def test_a_folder_in_use_is_refused_before_any_work(dataset, tmp_path):
+    model = head_model()
+
+    def second() -> None:
+        with pytest.raises(OSError, match="Another run is using"):
+            fit(head_model(), dataset, tmp_path)
+        second.happened = True
+
+    fit(model, dataset, tmp_path, callbacks=[Stop(2, second)])
+    assert second.happened
+
+
+def other_images(dataset):
+    return dataclasses.replace(dataset, train=dataset.train.map(lambda image, label: (255 - image, label)))
+
+
+def other_order(dataset):
+    return dataclasses.replace(dataset, train=dataset.train.skip(1).concatenate(dataset.train.take(1)))
+
+
+def other_validation_labels(dataset):
+    turned = dataset.validation.map(lambda image, label: (image, 2 - label))
+    return dataclasses.replace(dataset, validation=turned)
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "message"),
+    [
+        ({"epochs": 5}, None, "epochs: 4 there, 5 here"),
+        ({"learning_rate": 0.02}, None, "learning_rate: 0.01 there, 0.02 here"),
+        ({"seed": 1}, None, "seed: 0 there, 1 here"),
+        ({"class_weights": {0: 1, 1: 2, 2: 1}}, None, r"class_weights: None there, \[1.0, 2.0, 1.0\] here"),
+        ({"optimizer": keras.optimizers.SGD(0.01)}, None, "learning_rate: 0.01 there, None here; optimizer"),
+        ({"augment": killed_run.brighten}, None, "augmented images"),
+        ({}, other_images, r"in: train images\. To go on"),
+        ({}, other_order, "train labels; train images"),
+        ({}, other_validation_labels, "in: validation labels"),
+    ],
+)
+def test_another_setting_or_data_set_is_refused(dataset, tmp_path, options, change, message):
+    fit(head_model(), dataset, tmp_path)
+    files = sorted(tmp_path.rglob("*"))
+    model = head_model()
+    before = bits(model)
+    with pytest.raises(ValueError, match=f"is of another stage.*{message}"):
+        fit(model, change(dataset) if change else dataset, tmp_path, **options)
+    assert bits(model) == before and sorted(tmp_path.rglob("*")) == files
+
+
+def test_another_model_is_refused_but_a_new_random_head_is_not(dataset, tmp_path):
+    fit(head_model(), dataset, tmp_path)
+    frozen = head_model()
+    frozen.get_layer("block2_conv").kernel.assign_add(np.full((3, 3, 4, 4), 1e-6))
+    with pytest.raises(ValueError, match=r"in: frozen weights\. To go on"):
+        fit(frozen, dataset, tmp_path)
+    dropping = head_model()
+    dropping.get_layer("drop").rate = 0.25
+    with pytest.raises(ValueError, match=r"in: trained layers\. To go on"):
+        fit(dropping, dataset, tmp_path)
+    other_head = head_model()
+    other_head.get_layer("logits").kernel.assign(np.ones((4, 3)))
+    assert fit(other_head, dataset, tmp_path).earlier_epochs == EPOCHS
+    # Where more than the head learns, the weights that it starts at count.
+    first = freezing.unfreeze_from(head_model(), "block3")
+    fit(first, dataset, tmp_path)
+    other = freezing.unfreeze_from(head_model(), "block3")
+    other.get_layer("logits").kernel.assign(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"in: weights at the start\. To go on"):
+        fit(other, dataset, tmp_path)
+    assert fit(first, dataset, tmp_path).earlier_epochs == EPOCHS  # the cell once more
+
+
+def test_last_bits_do_not_make_another_data_set(dataset, tmp_path):
+    """Another machine decodes and augments with other last bits; a finished stage is still found there."""
+    floats = dataclasses.replace(
+        dataset, train=dataset.train.map(lambda image, label: (tf.cast(image, tf.float32), label))
+    )
+    fit(head_model(), floats, tmp_path)
+    nudged = dataclasses.replace(
+        floats, train=floats.train.map(lambda image, label: (image * 1.000001, label))
+    )
+    assert fit(head_model(), nudged, tmp_path).earlier_epochs == EPOCHS
+
+
+def test_weights_that_are_lost_are_not_saved(dataset, tmp_path):
+    model = head_model()
+    kernel = model.get_layer("logits").kernel
+    with pytest.raises(FloatingPointError, match="logits/kernel"):
+        fit(model, dataset, tmp_path, epochs=2, callbacks=[Spoil(kernel)])
+    found = resume.last_record(model, tmp_path, "training")
+    assert found is None
+
+
+class Spoil(keras.callbacks.Callback):
+    """Makes weights NaN before the epoch ends, which no loss shows any more."""
+
+    def __init__(self, kernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def on_test_end(self, logs=None) -> None:
+        self.kernel.assign(self.kernel * np.nan)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.EarlyStopping(),
+        keras.callbacks.ReduceLROnPlateau(),
+        keras.callbacks.ModelCheckpoint("x.keras"),
+        keras.callbacks.BackupAndRestore("x"),
+    ],
+)
+def test_callbacks_that_forget_are_refused(dataset, tmp_path, callback):
+    with pytest.raises(ValueError, match=f"{type(callback).__name__} cannot be used"):
+        fit(head_model(), dataset, tmp_path, callbacks=[callback])
+    assert not list(tmp_path.iterdir())
+
+
+def test_mixed_precision_goes_on(dataset, tmp_path):
+    """The loss scale is the optimiser's, too."""
+    results = []
+    try:
+        keras.config.set_dtype_policy("mixed_float16")
+        for stop in (False, True):
+            model = head_model()
+            freezing.unfreeze_from(model, "block3")
+            if stop:
+                with pytest.raises(KeyboardInterrupt):
+                    fit(model, dataset, tmp_path, weight_decay=0.1, callbacks=[Stop(2, interrupt)])
+            place = tmp_path if stop else None
+            report = fit(model, dataset, place, weight_decay=0.1, callbacks=[Quiet()])
+            results.append((bits(model), report.history))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert results[0] == results[1] and report.earlier_epochs == 2
+
+
+def test_on_colab_without_drive_the_way_to_it_is_told(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(environment, "DRIVE", tmp_path / "absent")
+    fit(head_model(), dataset, tmp_path / "run", verbose=1)
+    assert "drive.mount('/content/drive')" in capsys.readouterr().err
+
+
+def test_a_new_colab_session_takes_finished_stages_from_drive(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(environment, "DRIVE", tmp_path / "MyDrive")
+    (tmp_path / "MyDrive").mkdir()
+    finals = []
+    for session in ("first", "second"):
+        (tmp_path / session).mkdir()
+        monkeypatch.chdir(tmp_path / session)
+        model, reports = killed_run.run(
+            pathlib.Path("runs"), True, False, True, head_steps=16, steps=16, verbose=0
+        )
+        finals.append((bits(model), [report.history for report in reports]))
+        shutil.rmtree(tmp_path / session)  # where Colab keeps nothing
+    assert finals[0] == finals[1] and [report.earlier_epochs for report in reports] == [2, 2]
