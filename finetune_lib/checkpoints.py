@@ -94,14 +94,17 @@ class Folder:
         """
         arrays: dict[str, Any] = dict(checkpoint.arrays)
         arrays["record"] = np.frombuffer(json.dumps(checkpoint.record).encode(), np.uint8)
+        archive = io.BytesIO()
+        np.savez(archive, **arrays)
+        content = archive.getbuffer()
         hidden = self.path / f".writing-{uuid.uuid4().hex}"
         try:
             with hidden.open("wb") as file:
-                np.savez(file, **arrays)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             kind = "finished" if checkpoint.is_final else "epoch"
-            path = self.path / f"{kind}-{checkpoint.epoch:06d}-{_digest(hidden.read_bytes())}.npz"
+            path = self.path / f"{kind}-{checkpoint.epoch:06d}-{_digest(content)}.npz"
             hidden.rename(path)
         finally:
             hidden.unlink(missing_ok=True)
@@ -158,7 +161,7 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     return [file for match, file in sorted(found, key=lambda pair: (pair[0][1] == "finished", pair[0][2]))]
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 

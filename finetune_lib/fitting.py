@@ -25,10 +25,11 @@ def fine_tune(
     head_steps: int = 600,
     head_learning_rate: float = 1e-3,
     steps: int = 600,
-    learning_rate: float = 3e-4,
+    learning_rate: float = 1e-3,
     warm_up: float = 0.1,
     layer_rate_ratio: float = 10.0,
-    weight_decay: float = 0.0,
+    weight_decay: float = 0.05,
+    label_smoothing: float = 0.1,
     batch_size: int = 32,
     augment: batches.Augment | None = None,
     views: batches.Views = "auto",
@@ -78,6 +79,7 @@ def fine_tune(
         )
     options |= {
         "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
         "batch_size": batch_size,
         "augment": augment,
         "views": views,

@@ -84,6 +84,11 @@ class LayerwiseAdam(keras.optimizers.Adam):
         super().__init__(learning_rate)
         self.decay, self.shares = weight_decay, shares
 
+    def get_config(self) -> dict[str, Any]:
+        """What ``from_config`` makes another one of, for the same weights."""
+        rate = super().get_config()["learning_rate"]
+        return {"learning_rate": rate, "shares": self.shares, "weight_decay": self.decay}
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Keras' hook: one weight's step. ``variable`` is the backend's, which belongs to one of Keras'."""
         (share,) = [share for weights, share in self.shares for w in weights if w.value is variable]

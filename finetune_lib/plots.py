@@ -298,8 +298,8 @@ def range_test(result: fitting.RangeTest) -> matplotlib.figure.Figure:
 
 
 def range_test_table(result: fitting.RangeTest) -> str:
-    """The smoothed loss of ``range_test`` at one rate in ten, where it falls fastest, and at its lowest."""
-    marks = {result.steepest: "falls fastest", result.lowest: "lowest"}
+    """The smoothed loss of ``range_test`` at one rate in ten, half-way down, and at its lowest."""
+    marks = {result.half_way: "half-way down", result.lowest: "lowest"}
     tenth = max(1, len(result.rates) // 10)
     rows = [
         [f"{rate:.1e}", f"{result.smoothed[place]:.3f}", marks.get(rate, "")]

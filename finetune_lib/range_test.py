@@ -22,7 +22,7 @@ class RangeTest:
         smoothed: float64 ``(steps,)``: how far these lie from the losses of the same batches before the first
             step, as an exponential mean, on top of the mean of the latter.
         suggestion: a good highest rate of a stage.
-        steepest: where the smoothed loss falls fastest, per decade.
+        half_way: where the smoothed loss has come half of its way down.
         lowest: where it is lowest; training at this rate is about to diverge.
     """
 
@@ -30,13 +30,13 @@ class RangeTest:
     losses: np.ndarray
     smoothed: np.ndarray
     suggestion: float
-    steepest: float
+    half_way: float
     lowest: float
 
     def __str__(self) -> str:
         return (
-            f"suggested learning rate {self.suggestion:.1e}. The loss falls fastest at {self.steepest:.1e}, "
-            f"and is lowest at {self.lowest:.1e} ({len(self.rates)} steps from {self.rates[0]:.0e} on)"
+            f"suggested learning rate {self.suggestion:.1e}. The loss is half-way down at "
+            f"{self.half_way:.1e}, lowest at {self.lowest:.1e} ({len(self.rates)} steps)"
         )
 
 
@@ -58,10 +58,11 @@ def learning_rate_range(
     """Train for a few steps at an ever higher rate, and suggest one: the learning-rate range test.
 
     Below the right rate the loss hardly moves; above, it grows; between them it falls (Smith,
-    arXiv:1506.01186). The suggestion is the lower of two that fast.ai's ``lr_find`` makes: where the loss
-    falls fastest, and a tenth of where it is lowest. Unlike there, each batch is compared with itself before
-    the first step: else easy and hard batches would be taken for good and bad rates wherever the loss is low
-    already, as it is when a trained head is about to be fine-tuned.
+    arXiv:1506.01186). The suggestion is where it is half-way down, or a tenth of where it is lowest, if that
+    is less. fast.ai's ``lr_find`` takes the steepest place, or that tenth; a slope is noisier than a level.
+    Unlike there, each batch is compared with itself before the first step: else easy and hard batches would
+    be taken for good and bad rates wherever the loss is low already, as it is when a trained head is about to
+    be fine-tuned.
 
     It is a suggestion from a hundred steps, and knows nothing of forgetting or overfitting: stay at or below
     it. The test stops where the smoothed loss is four times its lowest. The model is left as it was.
@@ -115,9 +116,9 @@ def learning_rate_range(
     examples = criterion.labelled(stream.training).take(steps)
     measured: list[float] = []
     try:
-        start = np.array([pair.test_on_batch(*example, return_dict=True)["loss"] for example in examples])
+        start = np.array([_loss(pair, *example) for example in examples])
         for example in examples:
-            measured.append(pair.test_on_batch(*example, return_dict=True)["loss"])
+            measured.append(_loss(pair, *example))
             pair.train_on_batch(*example)
             smoothed = smooth(np.array(measured), start)
             if not np.isfinite(measured[-1]) or smoothed[-1] > GROWTH_STOPS * smoothed.min():
@@ -135,6 +136,11 @@ def learning_rate_range(
             "fitting.diagnose(model, dataset) says, or begin at a lower rate."
         )
     return result(rates[: len(finite)], finite, start)
+
+
+def _loss(pair: training.Pair, inputs: Any, labels: Any) -> float:
+    pair.reset_metrics()  # Keras 3.13 would return the mean of all batches so far
+    return pair.test_on_batch(inputs, labels, return_dict=True)["loss"]
 
 
 def smooth(measured: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -160,7 +166,6 @@ def result(rates: np.ndarray, measured: np.ndarray, start: np.ndarray) -> RangeT
     """
     smoothed = smooth(measured, start)
     lowest = int(smoothed.argmin())
-    slope = np.gradient(smoothed, np.log10(rates))
-    steepest = int(slope[: lowest + 1].argmin())
-    suggestion = min(rates[steepest], rates[lowest] / 10)
-    return RangeTest(rates, measured, smoothed, *map(float, (suggestion, rates[steepest], rates[lowest])))
+    half_way = int((smoothed <= (smoothed[0] + smoothed[lowest]) / 2).argmax())
+    suggestion = min(rates[half_way], rates[lowest] / 10)
+    return RangeTest(rates, measured, smoothed, *map(float, (suggestion, rates[half_way], rates[lowest])))

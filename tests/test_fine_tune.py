@@ -29,7 +29,7 @@ def test_it_is_fit_stage_by_stage():
     model, reports = fine_tune("block2", head_learning_rate=0.02, learning_rate=0.01)
     keras.utils.set_random_seed(0)
     other, dataset = small_models.plain(), killed_run.dataset()
-    common = {"batch_size": 20, "views": "auto", "verbose": 0}
+    common = {"batch_size": 20, "views": "auto", "label_smoothing": 0.1, "verbose": 0}
     by_hand = [
         fitting.fit(freezing.freeze(other), dataset, epochs=3, learning_rate=0.02, label="head", **common),
         fitting.fit(

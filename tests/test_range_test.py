@@ -53,11 +53,11 @@ def test_it_stops_where_the_loss_blows_up():
 def test_reading_a_suggestion_off_a_known_curve():
     rates = np.geomspace(1e-6, 1, 121)
     decades = np.log10(rates)
-    fall = 2 - 1.5 / (1 + np.exp(-4 * (decades + 3)))  # steepest at 1e-3
+    fall = 2 - 1.5 / (1 + np.exp(-4 * (decades + 3)))  # half-way down at 1e-3
     start = np.full(121, 2.0)
     found = range_test.result(rates, fall + np.where(decades > -1, 30 * (decades + 1) ** 2, 0), start)
-    assert 1e-3 <= found.steepest <= 5e-3 and 0.05 < found.lowest < 0.3  # smoothing looks back
-    assert found.suggestion == found.steepest
+    assert 1e-3 <= found.half_way <= 5e-3 and 0.05 < found.lowest < 0.3  # smoothing looks back
+    assert found.suggestion == found.half_way
     # Hard and easy batches, however different, do not count: only how each has changed.
     hard = np.random.default_rng(0).uniform(0, 5, 121)
     noisy = range_test.result(rates, fall + hard, start + hard)
@@ -89,5 +89,5 @@ def test_the_figure_says_what_its_table_says():
         text.get_text() for text in axes.get_legend().get_texts()
     }
     lines = plots.range_test_table(result).splitlines()
-    assert sum("lowest" in line for line in lines) == sum("falls fastest" in line for line in lines) == 1
+    assert sum("lowest" in line for line in lines) == sum("half-way down" in line for line in lines) == 1
     assert 10 <= len(lines) <= 14 and f"{result.lowest:.1e}" in str(result)
