@@ -43,6 +43,10 @@ a public data set, downloaded the first time:
 a larger pretrained network (a GPU is advisable):
     python -m finetune_lib --data pets --backbone VGG16
 
+stopped, by Ctrl-C or otherwise:
+  The same command goes on from the last finished epoch (the digits, which take a
+  minute, begin anew).
+
 stored activations of frozen layers, which make training fast:
     python -m finetune_lib cache            where they are, and how much they take
     python -m finetune_lib cache --clear    remove them all
@@ -59,11 +63,20 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["cache"]:
         return show_cache(arguments[1:])
     options = parse(arguments)
+    # The digits take a minute; photos can take hours, and then each finished epoch is worth keeping.
+    unfinished = options.output.absolute().with_name(f".{options.output.name}-unfinished")
+    checkpoint = None if options.data in EMBEDDED else unfinished
     try:
         with run_folder(options.output) as folder:
-            run(folder, options)
+            run(folder, options, checkpoint)
+        shutil.rmtree(unfinished, ignore_errors=True)
     except KeyboardInterrupt:
-        print("\nStopped. Nothing was kept.", file=sys.stderr)
+        kept = (
+            "The same command goes on from the last finished epoch."
+            if unfinished.exists()
+            else "Nothing was kept."
+        )
+        print(f"\nStopped. {kept}", file=sys.stderr)
         return 130
     except (OSError, ValueError, FloatingPointError) as error:
         print(f"\n{error}", file=sys.stderr)
@@ -189,8 +202,12 @@ def run_folder(wanted: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def run(folder: pathlib.Path, options: argparse.Namespace) -> None:
-    """Train the answers, measure them on the test images once, and write everything into ``folder``."""
+def run(folder: pathlib.Path, options: argparse.Namespace, checkpoint: pathlib.Path | None) -> None:
+    """Train the answers, measure them on the test images once, and write everything into ``folder``.
+
+    Args:
+        checkpoint: where to keep finished epochs, for a run that is stopped.
+    """
     environment.log_errors_only()
     from finetune_lib import backbones, classifier, comparison, data, evaluation, results
 
@@ -206,13 +223,13 @@ def run(folder: pathlib.Path, options: argparse.Namespace) -> None:
         skip_unreadable=options.skip_unreadable,
     )
     print(f"Data: {dataset}\nBackbone: {backbone.name}, pretrained ({backbone.weights[0]})\n")
-    answers = []
+    answers, kept = [], {"seed": options.seed, "checkpoint": checkpoint}
     if backbone.name == "GlyphNet" or environment.gpu_names():
-        answers.append(comparison.from_scratch(dataset, backbone.name, seed=options.seed))
+        answers.append(comparison.from_scratch(dataset, backbone.name, **kept))
     else:
         print(f"{backbone.name} from scratch is left out: without a GPU it would take hours.")
-    frozen = comparison.frozen(dataset, backbone.name, seed=options.seed)
-    tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=backbone.fine_tune_from, seed=options.seed)
+    frozen = comparison.frozen(dataset, backbone.name, **kept)
+    tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=backbone.fine_tune_from, **kept)
     answers += [frozen, tuned]
     evaluations = [evaluation.evaluate(answer.model, dataset) for answer in answers]
     print("\n" + results.table(answers, evaluations))

@@ -10,6 +10,7 @@ a new view every epoch, unless the network is so large that storing its activati
 
 import dataclasses
 import math
+import pathlib
 
 import keras
 
@@ -74,6 +75,7 @@ def from_scratch(
     *,
     recipe: Recipe | None = None,
     seed: int = 0,
+    checkpoint: pathlib.Path | None = None,
     verbose: int = 1,
 ) -> Answer:
     """Train the backbone and its head from random weights: what there is without transfer."""
@@ -81,7 +83,9 @@ def from_scratch(
     model = classifier.build(backbone_name, dataset.class_names, weights=None, image_size=dataset.image_size)
     freezing.unfreeze_from(model, model.layers[0].name, train_batch_normalization=True)
     return Answer(
-        "from scratch", model, (run_stage(model, dataset, "from scratch", recipe or SCRATCH, seed, verbose),)
+        "from scratch",
+        model,
+        (run_stage(model, dataset, "from scratch", recipe or SCRATCH, seed, verbose, checkpoint),),
     )
 
 
@@ -92,6 +96,7 @@ def frozen(
     weights: str = "pretrained",
     recipe: Recipe | None = None,
     seed: int = 0,
+    checkpoint: pathlib.Path | None = None,
     verbose: int = 1,
 ) -> Answer:
     """Keep the pretrained backbone as it is and train a new head on its features."""
@@ -103,7 +108,11 @@ def frozen(
     return Answer(
         "frozen",
         model,
-        (run_stage(model, dataset, "frozen", recipe or recipes(backbone_name)[0], seed, verbose),),
+        (
+            run_stage(
+                model, dataset, "frozen", recipe or recipes(backbone_name)[0], seed, verbose, checkpoint
+            ),
+        ),
     )
 
 
@@ -114,6 +123,7 @@ def fine_tuned(
     unfreeze_from: str,
     recipe: Recipe | None = None,
     seed: int = 0,
+    checkpoint: pathlib.Path | None = None,
     verbose: int = 1,
 ) -> Answer:
     """Go on from a trained head: unfreeze the layers from ``unfreeze_from`` on, at a lower rate.
@@ -124,7 +134,9 @@ def fine_tuned(
     model = keras.models.clone_model(start.model)
     model.set_weights(start.model.get_weights())
     freezing.unfreeze_from(model, unfreeze_from)
-    report = run_stage(model, dataset, "fine-tuned", recipe or recipes(model.name)[1], seed, verbose)
+    report = run_stage(
+        model, dataset, "fine-tuned", recipe or recipes(model.name)[1], seed, verbose, checkpoint
+    )
     return Answer("fine-tuned", model, (*start.reports, report))
 
 
@@ -136,7 +148,13 @@ def recipes(backbone_name: str) -> tuple[Recipe, Recipe]:
 
 
 def run_stage(
-    model: keras.Model, dataset: data.ImageDataset, label: str, recipe: Recipe, seed: int, verbose: int
+    model: keras.Model,
+    dataset: data.ImageDataset,
+    label: str,
+    recipe: Recipe,
+    seed: int,
+    verbose: int,
+    checkpoint: pathlib.Path | None = None,
 ) -> fitting.FitReport:
     """``fitting.fit`` by a recipe, with the data set's own augmentation."""
     steps_an_epoch = math.ceil(dataset.sizes["train"] / BATCH_SIZE)
@@ -149,6 +167,7 @@ def run_stage(
         augment=dataset.augment,
         views=recipe.views,
         seed=seed,
+        checkpoint=checkpoint,
         label=label,
         verbose=verbose,
     )

@@ -138,14 +138,41 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
         assert main_job.main(["--output", str(tmp_path / "locked" / "run")]) == 1
 
 
+def write_scans(folder: pathlib.Path) -> None:
+    """Sixty digits as image files, in two classes."""
+    scans, labels, _ = digits.arrays(wild=False)
+    for row in np.flatnonzero(labels < 2)[:60]:
+        place = folder / ("nought", "one")[labels[row]] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(scans[row]).save(place)
+
+
+def test_with_images_of_ones_own_the_same_command_goes_on(
+    short: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def stopped(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    write_scans(tmp_path / "scans")
+    job = ["--data", str(tmp_path / "scans"), "--backbone", "GlyphNet", "--output", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "fine_tuned", stopped)
+        assert main_job.main(job) == 130
+    assert "The same command goes on" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run-unfinished", "scans"]
+    assert main_job.main(job) == 0
+    errors = capsys.readouterr().err
+    assert "from scratch: finished earlier" in errors and "frozen: finished earlier" in errors
+    assert "fine-tuned: finished" not in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "scans"]
+    report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "| frozen |" in report
+
+
 def test_a_folder_of_images_and_the_report_read_as_it_says(
     short: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    scans, labels, _ = digits.arrays(wild=False)
-    for row in np.flatnonzero(labels < 2)[:60]:
-        place = tmp_path / "my scans" / ("nought", "one")[labels[row]] / f"{row}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(scans[row]).save(place)
+    write_scans(tmp_path / "my scans")
     (tmp_path / "my scans" / "one" / "broken.png").write_bytes(b"half")
     monkeypatch.chdir(tmp_path)
     assert main_job.main(["--data", "my scans", "--backbone", "GlyphNet"]) == 1
