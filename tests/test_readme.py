@@ -13,13 +13,22 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs(capsys: pytest.CaptureFixture) -> None:
-    (example,) = re.findall(r"(?ms)^```python\n(.*?)^```", README)
-    assert example.count("epochs=") == 2
-    exec(re.sub(r"epochs=\d+", "epochs=10", example), {})
+def test_the_examples_run(
+    capsys: pytest.CaptureFixture, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_stage, whole_way = re.findall(r"(?ms)^```python\n(.*?)^```", README)
+    assert by_stage.count("epochs=") == 2 and whole_way.count("checkpoint=") == 1
+    names: dict[str, object] = {}
+    exec(re.sub(r"epochs=\d+", "epochs=10", by_stage), names)
     printed = capsys.readouterr().out
     assert "1 of 9 layers moved" in printed and "5 of 9 layers moved" in printed
     assert "test accuracy" in printed
+    exec(whole_way.replace("checkpoint=", "head_steps=20, steps=4, checkpoint="), names)
+    exec(whole_way.replace("checkpoint=", "head_steps=20, steps=4, checkpoint="), names)
+    printed = capsys.readouterr().out
+    assert printed.count("9 of 9 layers moved") == 2
+    assert printed.count("2 epochs were done by an earlier run") == 1
 
 
 def test_the_table_is_what_was_measured_with_todays_recipes(
