@@ -71,14 +71,16 @@ def main(arguments: list[str] | None = None) -> int:
             run(folder, options, checkpoint)
         shutil.rmtree(unfinished, ignore_errors=True)
     except KeyboardInterrupt:
-        kept = (
-            "The same command goes on from the last finished epoch."
-            if unfinished.exists()
-            else "Nothing was kept."
-        )
+        goes_on = list(unfinished.rglob("*.npz"))
+        kept = "The same command goes on from the last finished epoch." if goes_on else "Nothing was kept."
         print(f"\nStopped. {kept}", file=sys.stderr)
         return 130
     except (OSError, ValueError, FloatingPointError) as error:
+        if differences := getattr(error, "differences", None):  # resume.OtherStage
+            error = ValueError(
+                f"A stopped run of other data or settings is in {unfinished} (they differ in: "
+                f"{'; '.join(differences)}). Remove that folder to begin anew, or add --output FOLDER."
+            )
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0

@@ -113,10 +113,16 @@ class Folder:
         if checkpoint.is_final and (drive := drive_folder(self.path)) is not None:
             with _warning(f"The finished stage cannot be copied to {drive}"):
                 _copy(path, drive)
+                for old in {*_files(drive), *drive.glob(".writing-*")} - {drive / path.name}:
+                    old.unlink()
 
 
-def newest(path: pathlib.Path) -> Checkpoint | None:
-    """The newest checkpoint in a folder that is sound. A damaged one is removed, with a warning."""
+def newest(path: pathlib.Path, *, clean_up: bool = True) -> Checkpoint | None:
+    """The newest checkpoint in a folder that is sound.
+
+    Args:
+        clean_up: remove damaged ones, with a warning.
+    """
     for file in reversed(_files(path)):
         content = file.read_bytes()
         kind, epoch, digest = NAME.fullmatch(file.name).groups()  # type: ignore[union-attr]
@@ -125,9 +131,10 @@ def newest(path: pathlib.Path) -> Checkpoint | None:
                 arrays = dict(archive)
             record = json.loads(arrays.pop("record").tobytes())
             return Checkpoint(int(epoch), kind == "finished", record, arrays)
-        with contextlib.suppress(OSError):
-            file.unlink()
-        warnings.warn(f"{file} is damaged. The checkpoint before it is used, if any.", stacklevel=2)
+        if clean_up:
+            with contextlib.suppress(OSError):
+                file.unlink()
+            warnings.warn(f"{file} is damaged. The checkpoint before it is used, if any.", stacklevel=2)
     return None
 
 
@@ -157,7 +164,7 @@ def drive_folder(path: pathlib.Path) -> pathlib.Path | None:
 
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
     """The checkpoints in a folder, the oldest first; a finished stage is newer than its epochs."""
-    found = [(match, file) for file in path.iterdir() if (match := NAME.fullmatch(file.name))]
+    found = [(match, file) for file in path.glob("*.npz") if (match := NAME.fullmatch(file.name))]
     return [file for match, file in sorted(found, key=lambda pair: (pair[0][1] == "finished", pair[0][2]))]
 
 

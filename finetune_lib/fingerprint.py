@@ -5,6 +5,7 @@ import inspect
 import types
 import uuid
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -43,7 +44,7 @@ def of(model: keras.Model) -> tuple[str, bool]:
 def architecture(model: keras.Model) -> str:
     """The fingerprint of a model without its weights: SHA-256 in hexadecimal, the same in every process.
 
-    Code that cannot be read counts as equal.
+    Seeds are left out. Where the source of a layer or function cannot be read, its byte code stands for it.
     """
     graph.require(model)
     digest = _Digest(structure_only=True)
@@ -53,8 +54,13 @@ def architecture(model: keras.Model) -> str:
 
 def weights(model: keras.Model) -> str:
     """The SHA-256 of a model's weights, in their order, in hexadecimal."""
+    return of_arrays(model.get_weights())
+
+
+def of_arrays(arrays: Sequence[np.ndarray]) -> str:
+    """The SHA-256 of arrays, in their order, in hexadecimal."""
     digest = _Digest()
-    digest.add([weight.numpy() for weight in model.weights])
+    digest.add(list(arrays))
     return digest.sha.hexdigest()
 
 
@@ -112,7 +118,8 @@ class _Digest:
         except Exception:  # the author of the layer wrote it, or should have
             self.add_token(operation)
             return
-        self.add({key: value for key, value in config.items() if key not in ("name", "trainable")})
+        skipped = ("name", "trainable", "seed") if self.structure_only else ("name", "trainable")
+        self.add({key: value for key, value in config.items() if key not in skipped})
         unread = set(self.foreign_names)
         for value in vars(operation).values():
             if isinstance(value, types.FunctionType) and value.__name__ in self.foreign_names:
@@ -131,8 +138,11 @@ class _Digest:
                 self.add(item)
         elif isinstance(value, dict):
             self._note_foreign(value)
+            if self.structure_only and value.get("class_name") == "__lambda__":
+                return  # its code names a file; add_configuration reads the function itself
             # "name" and "trainable" side by side are a layer's; alone, a name may be that of a dtype.
             skipped = {"name", "trainable"} if {"name", "trainable"} <= value.keys() else set()
+            skipped |= {"seed"} if self.structure_only else set()
             keys = sorted(value.keys() - skipped, key=str)
             self._write("dict", keys)
             for key in keys:
@@ -156,7 +166,25 @@ class _Digest:
         try:
             self._write("source", inspect.getsource(code))
         except (OSError, TypeError, SyntaxError):
-            self.add_token(code)
+            if self.structure_only:
+                self.add_byte_code(code)
+            else:
+                self.add_token(code)
+
+    def add_byte_code(self, code: Any) -> None:
+        """What a function, or each method of a class, is compiled to, without names of files and lines."""
+        code = getattr(code, "__code__", code)
+        if isinstance(code, types.CodeType):
+            self._write("code", (code.co_code, code.co_names))
+            for constant in code.co_consts:
+                self.add_byte_code(constant)
+        elif isinstance(code, type):
+            for name, method in sorted(vars(code).items()):
+                if isinstance(method, types.FunctionType):
+                    self._write("method", name)
+                    self.add_byte_code(method)
+        else:
+            self._write("constant", code if isinstance(code, bool | int | float | str | bytes) else "")
 
     def add_token(self, thing: Any) -> None:
         self.has_foreign_code = True

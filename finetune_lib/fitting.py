@@ -3,12 +3,13 @@
 import dataclasses
 import math
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from finetune_lib import batches, data, diagnosis, freezing, range_test, resume, stage
+from finetune_lib import batches, data, diagnosis, freezing, range_test, resume, settings, stage
 
 fit = stage.fit
 FitReport = stage.FitReport
@@ -84,9 +85,14 @@ def fine_tune(
         A report for each stage, in order.
 
     Raises:
+        TypeError: for an option that ``fine_tune`` sets itself; otherwise as ``fit``.
         ValueError: if the names do not go from deep to shallow; otherwise as ``fit`` and
             ``freezing.unfreeze_from``.
     """
+    for name, value in (("head_steps", head_steps), ("steps", steps), ("batch_size", batch_size)):
+        settings.require_whole(name, value, 1)
+    for name in {"optimizer", "epochs", "label"} & options.keys():
+        raise TypeError(f"fine_tune sets {name} itself. To choose it, train stage by stage with fit.")
     names = [unfreeze_from] if isinstance(unfreeze_from, str) else list(unfreeze_from)
     places = [_set_boundary(model, name) for name in (None, *names)]
     if not names or places != sorted(set(places), reverse=True):
@@ -104,18 +110,24 @@ def fine_tune(
         "seed": seed,
     }
     slower = {"learning_rate": learning_rate, "warm_up": warm_up, "layer_rate_ratio": layer_rate_ratio}
-    epoch = math.ceil(dataset.sizes["train"] / batch_size)  # in steps
-    stages: dict[str | None, dict[str, Any]] = {
-        None: {"epochs": math.ceil(head_steps / epoch), "learning_rate": head_learning_rate, "label": "head"}
-    }
+    epoch = max(1, math.ceil(dataset.sizes["train"] / batch_size))  # in steps
+    head = {"epochs": math.ceil(head_steps / epoch), "learning_rate": head_learning_rate, "label": "head"}
+    stages: dict[str | None, dict[str, Any]] = {None: options | head}
     for name in names:
         epochs = math.ceil(steps / len(names) / epoch)
-        stages[name] = {"epochs": epochs, "label": f"from {name}", **slower}
-    reports = [] if checkpoint is None else _reached(model, stages, checkpoint)
+        stages[name] = options | slower | {"epochs": epochs, "label": f"from {name}"}
+    facts = [_settings(each).facts() for each in stages.values()]  # which checks them, before any work
+    reports = [] if checkpoint is None else _reached(model, stages, facts, checkpoint)
     for boundary, stage_options in list(stages.items())[len(reports) :]:
         _set_boundary(model, boundary)
-        reports.append(fit(model, dataset, **stage_options, **options))
+        reports.append(fit(model, dataset, **stage_options))
     return tuple(reports)
+
+
+def _settings(options: dict[str, Any]) -> settings.Settings:
+    """Those of a stage's options that are settings."""
+    known = {field.name for field in dataclasses.fields(settings.Settings)}
+    return settings.Settings(**{name: value for name, value in options.items() if name in known})
 
 
 def _set_boundary(model: keras.Model, name: str | None) -> int:
@@ -128,21 +140,30 @@ def _set_boundary(model: keras.Model, name: str | None) -> int:
 
 
 def _reached(
-    model: keras.Model, stages: dict[str | None, dict[str, Any]], checkpoint: str | os.PathLike
+    model: keras.Model,
+    stages: dict[str | None, dict[str, Any]],
+    facts: list[dict[str, Any]],
+    checkpoint: str | os.PathLike,
 ) -> list[FitReport]:
     """The reports of the stages that are behind a model which was stopped in a later one and is given again.
 
     Run again in the same notebook, ``fine_tune`` gets the model as it was when it stopped: with the weights
     of a checkpoint. Of a model built anew, nothing is behind it.
+
+    Raises:
+        resume.OtherStage: if such a stage was trained with other settings.
     """
-    behind: list[FitReport] = []
-    for name, options in stages.items():
+    behind: list[tuple[pathlib.Path, dict, dict]] = []
+    reports: list[FitReport] = []
+    for (name, options), asked in zip(stages.items(), facts, strict=True):
         _set_boundary(model, name)
-        record = resume.last_record(model, checkpoint, options["label"])
-        if record is not None and behind and record["weights"] == resume.weights(model):
-            return behind
+        record = resume.reached(model, checkpoint, options["label"])
+        if record is not None and reports and record["is_here"]:
+            for path, earlier, expected in behind:
+                resume.require_same_settings(path, earlier, expected)
+            return reports
         if record is None or record["report"] is None:
             break
-        report = FitReport(**record["report"])
-        behind.append(dataclasses.replace(report, earlier_epochs=report.epochs))
+        behind.append((resume.stage_folder(model, checkpoint, options["label"]), record, asked))
+        reports.append(stage.finished(model, record["report"], record["moved"]))
     return []

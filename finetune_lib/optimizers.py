@@ -7,6 +7,7 @@ import keras
 
 from finetune_lib import freezing
 
+NOT_DECAYED = ("bias", "beta", "gamma")
 Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
@@ -71,8 +72,9 @@ class LayerwiseAdam(keras.optimizers.Adam):
     The update is scaled, not the gradient: Adam divides by the gradient's size, so a scaled gradient would
     give the same step. Decay w <- w - rate * decay * w comes before the step and beside the gradient
     (AdamW: Loshchilov and Hutter, arXiv:1711.05101). Biases and the scales and shifts of normalisation are
-    left out, all of which have one axis: they are few, cannot overfit by growing, and a scale pulled to zero
-    would switch its channel off (He et al., arXiv:1812.01187, "no bias decay").
+    left out: they are few, cannot overfit by growing, and a scale pulled to zero would switch its channel off
+    (He et al., arXiv:1812.01187, "no bias decay"). They are known by their names, and most by their single
+    axis.
 
     Args:
         learning_rate: a number or a schedule.
@@ -91,8 +93,10 @@ class LayerwiseAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Keras' hook: one weight's step. ``variable`` is the backend's, which belongs to one of Keras'."""
-        (share,) = [share for weights, share in self.shares for w in weights if w.value is variable]
+        ((weight, share),) = [
+            (w, share) for weights, share in self.shares for w in weights if w.value is variable
+        ]
         rate = keras.ops.cast(learning_rate, variable.dtype) * share
-        if self.decay and len(variable.shape) > 1:
+        if self.decay and len(weight.shape) > 1 and weight.name not in NOT_DECAYED:
             self.assign_sub(variable, variable * (rate * self.decay))
         super().update_step(gradient, variable, rate)

@@ -8,7 +8,7 @@ import numpy as np
 
 from finetune_lib import batches, data, freezing, losses, optimizers, settings, training
 
-GROWTH_STOPS = 4.0  # times the lowest smoothed loss: the rate is far too high from here on
+RISE_STOPS = 3.0  # times the loss at the start, above the lowest: the rate is far too high from here on
 MEMORY = 0.9  # how much of the smoothed loss is carried over to the next step
 
 
@@ -65,7 +65,8 @@ def learning_rate_range(
     be fine-tuned.
 
     It is a suggestion from a hundred steps, and knows nothing of forgetting or overfitting: stay at or below
-    it. The test stops where the smoothed loss is four times its lowest. The model is left as it was.
+    it. The test stops where the smoothed loss has risen by three times what it began with. The model is left
+    as it was.
 
     Args:
         model, dataset, batch_size, augment, views, cache, layer_rate_ratio, seed, verbose: as of ``fit``.
@@ -73,8 +74,8 @@ def learning_rate_range(
         steps: how many.
 
     Raises:
-        ValueError: as ``fit``; or if the rates or steps are out of their range, or if fewer than ten steps
-            gave a finite loss.
+        ValueError: as ``fit``; or if the rates or steps are out of their range, or if the loss blew up within
+            ten steps.
     """
     if not 0 < lowest < highest:
         raise ValueError(f"The rates must grow from above 0: lowest is {lowest!r}, highest {highest!r}.")
@@ -121,7 +122,7 @@ def learning_rate_range(
             measured.append(_loss(pair, *example))
             pair.train_on_batch(*example)
             smoothed = smooth(np.array(measured), start)
-            if not np.isfinite(measured[-1]) or smoothed[-1] > GROWTH_STOPS * smoothed.min():
+            if not smoothed[-1] <= smoothed.min() + RISE_STOPS * start.mean():  # or not a number
                 break
     finally:
         for variable, value in zip(parts[1].variables, before, strict=True):
@@ -132,8 +133,8 @@ def learning_rate_range(
     finite = found[np.isfinite(found)]
     if len(finite) < 10:
         raise ValueError(
-            f"Only {len(finite)} steps from a rate of {lowest:g} on gave a finite loss. See what "
-            "fitting.diagnose(model, dataset) says, or begin at a lower rate."
+            f"The loss blew up within {len(measured)} steps from a rate of {lowest:g} on. Begin at a lower "
+            "rate, or see what fitting.diagnose(model, dataset) says."
         )
     return result(rates[: len(finite)], finite, start)
 

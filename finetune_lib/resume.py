@@ -16,9 +16,27 @@ import tensorflow as tf
 from finetune_lib import batches, checkpoints, data, environment, fingerprint, freezing, training
 
 FORMAT = 1
-SAMPLE = 32  # augmented images by which an augmentation is known
+SAMPLE, SAMPLE_VIEWS = 32, 4  # augmented images and views of each by which an augmentation is known
 TOLERANCE = 0.05  # in units of a pixel's noise: another machine computes other last bits, which do not count
 NEW_HEAD = "a new head"
+
+
+class OtherStage(ValueError):
+    """A checkpoint is of another model, other data or settings.
+
+    Attributes:
+        differences: in what, in words.
+        folder: where the checkpoint is.
+    """
+
+    def __init__(self, folder: pathlib.Path, differences: list[str]) -> None:
+        self.folder, self.differences = folder, differences
+        super().__init__(
+            f"The checkpoint in {_places(folder)} is of another stage. They differ in: "
+            f"{'; '.join(differences)}. To go on with it, build model, data and settings as they were (and "
+            "call keras.utils.set_random_seed before building, if weights start at random). To train anew, "
+            f"name another folder, give the stage another label, or remove {_places(folder)}."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +85,12 @@ def identify(
         images[f"{part} labels"], images[f"{part} images"] = _survey(stream, dataset.image_size)
     if augment is not None:
         numbered = dataset.train.take(SAMPLE).enumerate()
-        sample = batches.prepared(numbered, dataset, augment, settings["seed"], 0)
-        _, images["augmented images"] = _survey(sample, dataset.image_size)
+        samples = [
+            batches.prepared(numbered, dataset, augment, settings["seed"], view)
+            for view in range(SAMPLE_VIEWS)
+        ]
+        surveys = [_survey(sample, dataset.image_size)[1] for sample in samples]
+        images["augmented images"] = np.concatenate(surveys)
     return Identity(json.loads(json.dumps(facts)), images)  # as they will be read again
 
 
@@ -79,7 +101,9 @@ class Progress:
         epoch: how many epochs are done.
         is_final: whether the stage is finished.
         history: of these epochs.
-        record: what the checkpoint says besides; of a finished stage, its ``report``.
+        moved: the places of layers whose weights they changed.
+        seconds: they took.
+        report: of a finished stage; otherwise None.
     """
 
     def __init__(
@@ -97,18 +121,22 @@ class Progress:
             self._require_same(self.found)
         self.epoch = self.found.epoch if self.found else 0
         self.is_final = self.found is not None and self.found.is_final
-        self.record: dict[str, Any] = self.found.record if self.found else {}
-        self.history: dict[str, list[float]] = self.record.get("history", {})
-        self.weights = self.suffix.get_weights()  # those of the last finished epoch
-        if self.found is not None and self.is_final:
-            self.say(f"finished earlier; its weights are taken from {folder.path}. Remove it to train anew")
+        record = self.found.record if self.found else {}
+        self.history: dict[str, list[float]] = record.get("history", {})
+        self.moved: list[int] = record.get("moved", [])
+        self.seconds: float = record.get("seconds", 0.0)
+        self.report: dict[str, Any] | None = record.get("report")
+        self.start = self.suffix.get_weights()
+        if self.is_final:  # said whatever ``verbose`` is: nothing is trained
+            places = _places(folder.path)
+            self.say(f"finished earlier; its weights are taken from {places}. Remove it to train anew", True)
         elif self.found is not None:
             self.say(f"goes on after epoch {self.epoch}, with the checkpoint in {folder.path}")
         if environment.on_colab() and environment.drive() is None:
             self.say(f"Colab's disk is lost with the session. To keep stages on Drive: {checkpoints.MOUNT}")
 
-    def say(self, message: str) -> None:
-        if self.verbose:
+    def say(self, message: str, always: bool = False) -> None:
+        if self.verbose or always:
             print(f"{self.label}: {message}", file=sys.stderr)
 
     def restore(self, pair: training.Pair | None, best: training.Best | None) -> None:
@@ -124,31 +152,33 @@ class Progress:
         _unpack(arrays, "state", self.suffix.variables if pair is None else training.state(pair))
         if best is not None and record["best"] is not None:
             best.record, best.weights = record["best"], _unpack(arrays, "best", self.suffix.weights, False)
-        self.weights = self.suffix.get_weights()
+        self.found = None  # it may be large
 
     def save(
         self,
         pair: training.Pair,
         best: training.Best | None,
         history: dict[str, list[float]],
+        moved: list[int],
         seconds: float,
         report: dict | None = None,
     ) -> None:
         """Write a checkpoint; the last one comes with the stage's report. If it cannot be, warn and go on."""
         epoch = len(history["loss"])
+        best_weights = best.weights if best is not None and best.weights is not None else []
         record = {
             "facts": self.identity.facts,
             "history": history,
+            "moved": moved,
             "seconds": seconds,
-            "best": best.record if best is not None and best.weights is not None else None,
-            "weights": fingerprint.weights(self.suffix),
+            "best": best.record if best is not None and best_weights else None,
+            "weights": [fingerprint.of_arrays(each) for each in (self.suffix.get_weights(), best_weights)],
             "report": report,
         }
         # A finished stage needs no optimiser any more.
         variables = training.state(pair) if report is None else pair.suffix.variables
         arrays = dict(self.identity.images) | _pack("state", [variable.numpy() for variable in variables])
-        arrays |= _pack("best", best.weights if best is not None and best.weights is not None else [])
-        self.weights = self.suffix.get_weights()
+        arrays |= _pack("best", best_weights)
         try:
             self.folder.write(checkpoints.Checkpoint(epoch, report is not None, record, arrays))
         except OSError as error:
@@ -159,32 +189,45 @@ class Progress:
             )
 
     def rewind(self) -> None:
-        """Set the weights to those of the last finished epoch, from which another run can go on."""
-        self.suffix.set_weights(self.weights)
+        """Set the weights to those on the disk, or as they came: from either another run can go on."""
+        found = self.folder.newest()
+        if found is None:
+            self.suffix.set_weights(self.start)
+        else:
+            _unpack(found.arrays, "state", self.suffix.variables)
 
     def _require_same(self, found: checkpoints.Checkpoint) -> None:
-        """Raise ValueError if the checkpoint is of another stage, and say in what."""
-        there, here = found.record["facts"], self.identity.facts
-        different = []
-        for name in dict.fromkeys([*there, *here]):
-            one, other = there.get(name), here.get(name)
-            # Run again in the same notebook, the model may hold the checkpoint's own weights.
-            is_there = name == "weights at the start" and found.record["weights"] == fingerprint.weights(
-                self.suffix
-            )
-            if one != other and not is_there:
-                plain = max(len(str(one)), len(str(other))) < 60  # rather than a SHA-256
-                different.append(f"{name}: {one} there, {other} here" if plain else name)
+        """Raise OtherStage if the checkpoint is of another stage."""
+        there, here = dict(found.record["facts"]), dict(self.identity.facts)
+        # Run again in the same notebook, the model may hold the checkpoint's own weights.
+        if fingerprint.weights(self.suffix) in found.record["weights"]:
+            there["weights at the start"] = here["weights at the start"]
+        differences = _differences(there, here)
         for name in dict.fromkeys([*self.identity.images, *found.arrays]):
             if "/" not in name and not _alike(found.arrays.get(name), self.identity.images.get(name)):
-                different.append(name)
-        if different:
-            raise ValueError(
-                f"The checkpoint in {self.folder.path} is of another stage. They differ in: "
-                f"{'; '.join(different)}. To go on with it, build model, data and settings as they were (and "
-                "call keras.utils.set_random_seed before building, if weights start at random). To train "
-                "anew, name another folder, give the stage another label, or remove that folder."
-            )
+                differences.append(name)
+        if differences:
+            raise OtherStage(self.folder.path, differences)
+
+
+def reached(model: keras.Model, folder: str | os.PathLike, label: str) -> dict[str, Any] | None:
+    """The record of a stage's newest checkpoint, whatever it is of; None if there is none.
+
+    Its ``is_here`` says whether the model's weights are the checkpoint's.
+    """
+    found = checkpoints.newest(stage_folder(model, folder, label), clean_up=False)
+    if found is None:
+        return None
+    return found.record | {
+        "is_here": fingerprint.weights(freezing.split(model)[1]) in found.record["weights"]
+    }
+
+
+def require_same_settings(path: pathlib.Path, record: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Raise OtherStage if a checkpoint was made with other settings."""
+    there = {name: value for name, value in record["facts"].items() if name in facts}
+    if differences := _differences(there, json.loads(json.dumps(facts))):
+        raise OtherStage(path, differences)
 
 
 def stage_folder(model: keras.Model, folder: str | os.PathLike, label: str) -> pathlib.Path:
@@ -193,27 +236,32 @@ def stage_folder(model: keras.Model, folder: str | os.PathLike, label: str) -> p
     return checkpoints.stage_folder(folder, label, next(places))
 
 
-def last_record(model: keras.Model, folder: str | os.PathLike, label: str) -> dict | None:
-    """What the newest checkpoint of a stage says, whatever it is of; None if there is none."""
-    path = stage_folder(model, folder, label)
-    found = checkpoints.newest(path) if path.is_dir() else None
-    return None if found is None else found.record
-
-
-def weights(model: keras.Model) -> str:
-    """The SHA-256 of the weights above the boundary, as a checkpoint's record holds it."""
-    return fingerprint.weights(freezing.split(model)[1])
-
-
 def _survey(stream: tf.data.Dataset, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and for each image the sum of its pixels in random proportions: float32 ``(count,)``."""
+    """Labels, and for each image the sum of its pixels in random proportions: float64 ``(count,)``."""
     shape = (*image_size, 3)
-    direction = tf.random.stateless_normal(shape, (FORMAT, 0)) / math.sqrt(math.prod(shape))
-    labels, numbers = [np.zeros(0)], [np.zeros(0, "float32")]
+    direction = np.random.default_rng(FORMAT).normal(size=shape) / math.sqrt(math.prod(shape))
+    labels, numbers = [np.zeros(0)], [np.zeros(0)]
     for images, answers in stream.batch(64).prefetch(1):
         labels.append(answers.numpy())
-        numbers.append(tf.tensordot(tf.cast(images, tf.float32), direction, 3).numpy())
+        numbers.append(np.tensordot(images.numpy(), direction, 3))
     return np.concatenate(labels[1:] or labels), np.concatenate(numbers)
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """In what two sets of facts differ, in words."""
+    found = []
+    for name in dict.fromkeys([*there, *here]):
+        one, other = there.get(name), here.get(name)
+        if one != other:
+            plain = max(len(str(one)), len(str(other))) < 60  # rather than a SHA-256
+            found.append(f"{name}: {one} there, {other} here" if plain else name)
+    return found
+
+
+def _places(path: pathlib.Path) -> str:
+    """A stage's folder, and where its copy is on Drive."""
+    drive = checkpoints.drive_folder(path)
+    return str(path) if drive is None else f"{path} and {drive}"
 
 
 def _alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:

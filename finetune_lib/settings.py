@@ -46,9 +46,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            _require_whole(name, getattr(self, name), least)
+            require_whole(name, getattr(self, name), least)
         if self.patience is not None:
-            _require_whole("patience", self.patience, 1)
+            require_whole("patience", self.patience, 1)
         for name, low, high in (
             ("learning_rate", 0.0, math.inf),
             ("warm_up", 0.0, 1.0),
@@ -65,6 +65,11 @@ class Settings:
             if not isinstance(self.optimizer, keras.optimizers.Optimizer):
                 raise TypeError(
                     f"optimizer is {self.optimizer!r}; it takes an object such as keras.optimizers.SGD(0.01)."
+                )
+            if self.optimizer.use_ema and self.patience is not None:
+                raise ValueError(
+                    "patience keeps weights as they were validated, not the moving averages (use_ema) that "
+                    "the optimizer ends with. Leave one of the two out."
                 )
             if self.warm_up or self.weight_decay or self.layer_rate_ratio != 1:
                 raise ValueError(
@@ -131,7 +136,7 @@ class Settings:
         del facts["augment"]
         if self.optimizer is not None:
             del facts["learning_rate"]
-            facts["optimizer"] = str(keras.saving.serialize_keras_object(self.optimizer))
+            facts["optimizer"] = str(_without_names(keras.saving.serialize_keras_object(self.optimizer)))
         if self.class_weights is not None:
             facts["class_weights"] = [float(weight) for _, weight in sorted(self.class_weights.items())]
         stored = self.cache if isinstance(self.cache, activation_cache.Cache) else activation_cache.Cache()
@@ -156,6 +161,14 @@ def require_callbacks(callbacks: list, *, is_saved: bool) -> None:
             )
 
 
-def _require_whole(name: str, value: object, least: int) -> None:
+def _without_names(config: Any) -> Any:
+    """A configuration without the names in it, which Keras counts through the session."""
+    if isinstance(config, dict):
+        return {key: _without_names(value) for key, value in config.items() if key != "name"}
+    return [_without_names(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def require_whole(name: str, value: object, least: int) -> None:
+    """Raise ValueError if a setting is not a whole number, or less than ``least``."""
     if not isinstance(value, int | np.integer) or not least <= value < 2**31:
         raise ValueError(f"{name} is {value!r}; it takes a whole number of at least {least}.")

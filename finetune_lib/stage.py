@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import tqdm
@@ -117,7 +118,8 @@ def fit(
     Mixed precision, for a GPU: ``keras.config.set_dtype_policy("mixed_float16")`` before the model is built;
     the head that ``classifier.build`` makes computes in float32 all the same.
 
-    Ctrl-C leaves the model with what it has learned so far; with ``checkpoint``, by the last finished epoch.
+    Ctrl-C leaves the model with what it has learned so far; with ``checkpoint``, so does any error but the
+    ones below, to the last finished epoch, from which the same call goes on.
 
     Args:
         model: functional, taking images ``(batch, height, width, 3)``.
@@ -193,14 +195,30 @@ def fit(
     chosen.require_fit(model, dataset)
     if checkpoint is None:
         return _train(model, parts, dataset, chosen, None, callbacks, clock, label, verbose)
-    identity = resume.identify(model, parts, dataset, augment, chosen.facts())
+    facts = {"label": label, "validations": len(chosen.validated_epochs(bool(callbacks)))} | chosen.facts()
+    identity = resume.identify(model, parts, dataset, augment, facts)
     with checkpoints.Folder(resume.stage_folder(model, checkpoint, label)) as folder:
         progress = resume.Progress(folder, identity, parts[1], label, verbose)
-        if progress.is_final:
+        if progress.report is not None:
             progress.restore(None, None)
-            report = FitReport(**progress.record["report"])
-            return dataclasses.replace(report, earlier_epochs=report.epochs)
+            return finished(model, progress.report, progress.moved)
         return _train(model, parts, dataset, chosen, progress, callbacks, clock, label, verbose)
+
+
+def finished(model: keras.Model, report: dict[str, Any], moved: list[int]) -> FitReport:
+    """The report of a stage that an earlier run finished, its layers called as they are now.
+
+    Args:
+        model: with the boundary of that stage.
+        report: the report's fields but ``moved`` and ``boundary``.
+        moved: the places, among the layers with weights, of those that moved.
+    """
+    paths = [path for path, layer in freezing.leaves(model) if layer.weights]
+    return FitReport(
+        **report | {"earlier_epochs": report["epochs"]},
+        moved={path: place in moved for place, path in enumerate(paths)},
+        boundary=freezing.boundary(model),
+    )
 
 
 def _train(
@@ -241,18 +259,24 @@ def _train(
     before = [weight.numpy() for weight in model.weights]
     if progress:
         progress.restore(pair, best)
-        clock.earlier = progress.record.get("seconds", 0.0)
+        clock.earlier = progress.seconds
 
-    def save(history: dict[str, list[float]], report: dict | None = None) -> None:
+    def moved() -> dict[str, bool]:
+        now = training.what_moved(model, before, learning)
+        earlier = progress.moved if progress else []
+        return {path: yes or place in earlier for place, (path, yes) in enumerate(now.items())}
+
+    def save(history: dict[str, list[float]], report: dict[str, Any] | None = None) -> None:
         if progress:
             training.require_finite_weights(model)
-            progress.save(pair, best, history, clock.seconds, report)
+            places = [place for place, yes in enumerate(moved().values()) if yes]
+            progress.save(pair, best, history, places, clock.seconds, report)
 
     recorder = training.Recorder(progress.history if progress else {}, save)
     with tqdm.tqdm(
         total=epochs * steps, initial=done * steps, desc=label, unit="batch", disable=not verbose
     ) as bar:
-        watchers = [training.Watch(bar, label, epochs), *([best] if best else []), recorder]
+        watchers = [training.Watch(bar, label, epochs), *([best] if best else [])]
         try:
             if done < epochs and not (best and best.is_over):
                 pair.fit(
@@ -264,42 +288,48 @@ def _train(
                     validation_data=criterion.labelled(stream.validation),
                     validation_freq=validated,
                     class_weight=None if chosen.class_weights is None else dict(chosen.class_weights),
-                    callbacks=[*watchers, *callbacks],
+                    callbacks=[*watchers, *callbacks, recorder],  # what the callbacks do is saved, too
                     verbose=0,
                 )
+            elif (
+                pair.optimizer.use_ema
+            ):  # as Keras does at the end of a fit, which the earlier run did not see
+                pair.optimizer.finalize_variable_values(parts[1].trainable_variables)
             training.require_finite_weights(model)
+            if best and best.weights is not None:
+                parts[1].set_weights(best.weights)
+            history = recorder.history
+            run = len(history["loss"])
+            report = FitReport(
+                label=label,
+                history=history,
+                epochs=run,
+                validated_epochs=[epoch for epoch in validated if epoch <= run],
+                seconds=clock.seconds,
+                trained_parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+                total_parameters=model.count_params(),
+                loss=criterion.words + ("" if chosen.class_weights is None else ", weighted by class"),
+                moved=moved(),
+                boundary=freezing.boundary(model),
+                stored=stream.stored,
+                kept_epoch=best.record["epoch"] if best else run,
+                earlier_epochs=done,
+            )
+            if run == epochs or (best and best.is_over):  # otherwise a callback stopped it: more may follow
+                fields = dataclasses.asdict(report)
+                save(history, {name: fields[name] for name in fields if name not in ("moved", "boundary")})
+            return report
         except FloatingPointError as error:
             for weight, value in zip(model.weights, before, strict=True):
                 weight.assign(value)
             raise FloatingPointError(_explain(str(error), model, dataset, optimizer)) from None
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or no memory left: another run in this notebook can go on
             if progress:
                 progress.rewind()
             raise
         finally:
             for entry in stream.entries:
                 entry.close()
-    if best and best.weights is not None:
-        parts[1].set_weights(best.weights)
-    history = recorder.history
-    run = len(history["loss"])
-    report = FitReport(
-        label=label,
-        history=history,
-        epochs=run,
-        validated_epochs=[epoch for epoch in validated if epoch <= run],
-        seconds=clock.seconds,
-        trained_parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        total_parameters=model.count_params(),
-        loss=criterion.words + ("" if chosen.class_weights is None else ", weighted by class"),
-        moved=training.what_moved(model, before, learning),
-        boundary=freezing.boundary(model),
-        stored=stream.stored,
-        kept_epoch=best.record["epoch"] if best else run,
-        earlier_epochs=done,
-    )
-    save(history, dataclasses.asdict(report))
-    return report
 
 
 def _explain(

@@ -167,8 +167,14 @@ def test_on_colab_a_finished_stage_outlives_the_session(drive, tmp_path):
         folder.write(checkpoint(2, is_final=True))
         place = drive / "finetune_lib" / "runs" / "head"
         assert [path.name[:15] for path in place.iterdir()] == ["finished-000002"]
+        (place / ".writing-0123").write_bytes(b"a copy that was killed")
         for path in folder.path.glob("*.npz"):
-            path.unlink()  # a new session
+            path.unlink()  # a new session, in which it is trained anew
+        folder.write(checkpoint(1, is_final=True))
+        assert [path.name[:15] for path in place.iterdir()] == ["finished-000001"]
+        folder.write(checkpoint(2, is_final=True))
+        for path in folder.path.glob("*.npz"):
+            path.unlink()
     with checkpoints.Folder(tmp_path / "runs" / "head") as folder:
         assert same(folder.newest(), checkpoint(2, is_final=True))
     with checkpoints.Folder(drive / "mine") as folder:  # on Drive already

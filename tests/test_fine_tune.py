@@ -29,7 +29,7 @@ def test_it_is_fit_stage_by_stage():
     model, reports = fine_tune("block2", head_learning_rate=0.02, learning_rate=0.01)
     keras.utils.set_random_seed(0)
     other, dataset = small_models.plain(), killed_run.dataset()
-    common = {"batch_size": 20, "views": "auto", "label_smoothing": 0.1, "verbose": 0}
+    common = {"batch_size": 20, "views": "auto", "label_smoothing": 0.1, "weight_decay": 0.05, "verbose": 0}
     by_hand = [
         fitting.fit(freezing.freeze(other), dataset, epochs=3, learning_rate=0.02, label="head", **common),
         fitting.fit(
@@ -53,6 +53,23 @@ def test_names_that_do_not_go_deeper_are_refused(boundaries):
         fine_tune(boundaries)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_rate_ratio": 0.5}, "layer_rate_ratio is 0.5"),
+        ({"steps": 0}, "steps is 0; it takes a whole number"),
+        ({"head_steps": 0}, "head_steps is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"optimizer": keras.optimizers.SGD(0.1)}, "fine_tune sets optimizer itself"),
+        ({"epochs": 3}, "fine_tune sets epochs itself"),
+    ],
+)
+def test_settings_of_all_stages_are_checked_before_the_first(options, message, monkeypatch):
+    monkeypatch.setattr(fitting, "fit", None)
+    with pytest.raises((ValueError, TypeError), match=message):
+        fine_tune("block2", **options)
+
+
 def test_an_unknown_layer_is_named_before_any_work(monkeypatch):
     monkeypatch.setattr(stage, "_train", None)
     with pytest.raises(ValueError, match="no layer or block called 'block9'"):
@@ -61,7 +78,7 @@ def test_an_unknown_layer_is_named_before_any_work(monkeypatch):
 
 def test_stopped_in_the_second_stage_and_called_again_in_the_same_notebook(tmp_path):
     class Stop(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None) -> None:
+        def on_epoch_begin(self, epoch, logs=None) -> None:
             if epoch == 4:
                 raise KeyboardInterrupt
 
@@ -74,7 +91,9 @@ def test_stopped_in_the_second_stage_and_called_again_in_the_same_notebook(tmp_p
     settings = {"head_steps": 8, "steps": 16, "batch_size": 20, "verbose": 0, "checkpoint": tmp_path}
     with pytest.raises(KeyboardInterrupt):
         fitting.fine_tune(model, dataset, "block2", callbacks=[Stop()], **settings)
-    for earlier in ([3, 5], [3, 6]):  # the second time nothing is left to do
+    with pytest.raises(ValueError, match=r"head-from-.* is of another stage.*epochs: 3 there, 30 here"):
+        fitting.fine_tune(model, dataset, "block2", callbacks=[Quiet()], **settings | {"head_steps": 90})
+    for earlier in ([3, 4], [3, 6]):  # the second time nothing is left to do
         reports = fitting.fine_tune(model, dataset, "block2", callbacks=[Quiet()], **settings)
         assert [report.history for report in reports] == [report.history for report in expected]
         assert [report.earlier_epochs for report in reports] == earlier

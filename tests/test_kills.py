@@ -32,9 +32,10 @@ class Runs:
 
     def __init__(self, folder: pathlib.Path, case: tuple[str, ...]) -> None:
         self.folder, self.case = folder, case
-        started = time.monotonic()
-        self.whole = self.result(self.start("whole"), "whole")
-        self.seconds = time.monotonic() - started
+        process = self.start("whole")
+        begun = time.monotonic()
+        self.whole = self.result(process, "whole")
+        self.seconds = time.monotonic() - begun  # of work
 
     def start(self, name: str) -> subprocess.Popen:
         """A run that has begun to work."""
@@ -47,22 +48,28 @@ class Runs:
             command, env=environment | cache, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdout.readline() == "ready\n", process.communicate()
-        self.begun = time.monotonic()
         return process
 
     def result(self, process: subprocess.Popen, name: str) -> dict[str, np.ndarray]:
         errors = process.communicate(timeout=240)[1]
         assert process.returncode == 0, errors
-        self.working = time.monotonic() - self.begun
         with np.load(self.folder / f"{name}.npz") as file:
             return dict(file)
 
-    def killed(self, name: str, seconds: float) -> str:
-        """Kill a run after so many seconds of work; how far it had got, in words."""
+    def killed(self, name: str, seconds: float, after: str = "") -> str:
+        """Kill a run after so many seconds of work; how far it had got, in words.
+
+        Args:
+            after: a file to wait for first, by pattern.
+        """
         process = self.start(name)
+        while after and not list((self.folder / name).glob(after)):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
         found = []
         for path in sorted((self.folder / name).glob("*-from-layer-*"), reverse=True):  # the head is first
             state = checkpoints.newest(path)
@@ -80,7 +87,8 @@ class Runs:
 
 def test_killed_twice_it_ends_the_same(tmp_path):
     runs = Runs(tmp_path, CASES[0])
-    reached = [runs.killed("killed", share * runs.working) for share in (0.35, 0.55)]
+    reached = [runs.killed("killed", 0.1, f"{stage}*/epoch-*") for stage in ("head", "from_block2")]
+    assert "from_block2" not in reached[0] and "head 30 finished, from_block2" in reached[1]
     assert runs.is_same(runs.result(runs.start("killed"), "killed")), reached
 
 
@@ -90,14 +98,17 @@ def test_twenty_kills_at_random_moments(tmp_path, capsys):
     for number, case in enumerate(CASES):
         runs = Runs(tmp_path / str(number), case)
         for kill in range(4):
-            seconds = moments.uniform(0, runs.working)
+            seconds = moments.uniform(0, 0.95 * runs.seconds)  # else it may be over
             reached = runs.killed(f"kill{kill}", seconds)
             same.append(runs.is_same(runs.result(runs.start(f"kill{kill}"), f"kill{kill}")))
             words = " ".join(case) or "images, plain"
             table.append(
-                f"{len(table) + 1:4}  {words:26} {seconds:6.2f} of {runs.working:5.2f} s  {reached:40}  "
+                f"{len(table) + 1:4}  {words:26} {seconds:6.2f} of {runs.seconds:5.2f} s  {reached:40}  "
                 + ("identical" if same[-1] else "DIFFERENT")
             )
     with capsys.disabled():
         print("\nkill  case                       after              epochs on the disk\n" + "\n".join(table))
     assert len(same) == 20 and all(same)
+    # They hit: in the first stage, and in the second.
+    assert any("head" in line and "from_block2" not in line for line in table)
+    assert any("from_block2" in line for line in table)

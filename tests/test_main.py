@@ -160,6 +160,9 @@ def test_with_images_of_ones_own_the_same_command_goes_on(
         assert main_job.main(job) == 130
     assert "The same command goes on" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [".run-unfinished", "scans"]
+    assert main_job.main([*job, "--seed", "1"]) == 1
+    refused = capsys.readouterr().err
+    assert "seed: 0 there, 1 here" in refused and "--output FOLDER" in refused and "label" not in refused
     assert main_job.main(job) == 0
     errors = capsys.readouterr().err
     assert "from scratch: finished earlier" in errors and "frozen: finished earlier" in errors

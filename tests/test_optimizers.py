@@ -65,6 +65,22 @@ def test_it_is_adam_with_a_rate_for_each_layer_and_decay_of_kernels_only(ratio, 
         np.testing.assert_allclose(one - before, other - before, rtol=2e-4, atol=2e-6)
 
 
+def test_biases_and_normalisation_of_several_axes_are_not_decayed_either():
+    image = keras.Input((4, 8))
+    x = keras.layers.LayerNormalization(axis=(1, 2))(image)
+    x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    network = keras.Model(image, keras.layers.Dense(3)(x))
+    wide = [w for w in network.trainable_weights if len(w.shape) == 2 and w.name in ("bias", "gamma", "beta")]
+    assert len(wide) == 5
+    for weight in network.trainable_weights:
+        weight.assign(keras.ops.ones_like(weight))
+    optimizer = optimizers.adam(network, 0.1, weight_decay=0.5)
+    optimizer.build(network.trainable_weights)
+    optimizer.apply([keras.ops.zeros_like(w) for w in network.trainable_weights], network.trainable_weights)
+    decayed = {w.path for w in network.trainable_weights if np.any(w.numpy() != 1)}
+    assert decayed == {w.path for w in network.trainable_weights if w.name == "kernel"}
+
+
 def test_with_one_rate_it_is_keras_adamw():
     first, second = model(), model()
     theirs = keras.optimizers.AdamW(0.01, weight_decay=0.3)

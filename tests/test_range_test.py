@@ -47,7 +47,7 @@ def test_it_stops_where_the_loss_blows_up():
     model = freezing.unfreeze_from(small_models.plain(), "block1")
     result = fitting.learning_rate_range(model, killed_run.dataset(), highest=1e4, steps=60, verbose=0)
     assert len(result.rates) < 60 and np.isfinite(result.losses).all()
-    assert result.smoothed[-1] > 4 * result.smoothed.min() or not np.isfinite(result.smoothed[-1])
+    assert result.smoothed[-1] > result.smoothed.min() + result.losses[0]
 
 
 def test_reading_a_suggestion_off_a_known_curve():
@@ -71,7 +71,7 @@ def test_reading_a_suggestion_off_a_known_curve():
         ({"lowest": 0.0}, "rates must grow from above 0"),
         ({"lowest": 1.0, "highest": 0.1}, "rates must grow"),
         ({"steps": 5}, "at least 20"),
-        ({"lowest": 1e30, "highest": 1e35}, "gave a finite loss"),
+        ({"lowest": 1e30, "highest": 1e35}, r"blew up within \d steps from a rate of 1e\+30"),
     ],
 )
 def test_what_cannot_be_tested_is_refused(options, message):

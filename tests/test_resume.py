@@ -29,6 +29,10 @@ def head_model(seed: int = 0) -> keras.Model:
     return freezing.freeze(small_models.plain())
 
 
+def deep_model() -> keras.Model:
+    return freezing.unfreeze_from(head_model(), "block2", train_batch_normalization=True)
+
+
 def fit(model: keras.Model, dataset: data.ImageDataset, checkpoint, **options) -> fitting.FitReport:
     chosen = {"epochs": EPOCHS, "batch_size": 16, "learning_rate": 0.01, "verbose": 0} | options
     return fitting.fit(model, dataset, checkpoint=checkpoint, **chosen)
@@ -39,21 +43,19 @@ def bits(model: keras.Model) -> list[bytes]:
 
 
 class Stop(keras.callbacks.Callback):
-    """Does something at the end of an epoch, or in the middle of one."""
+    """Does something when so many epochs are done and saved: at once, or in the middle of the next."""
 
-    def __init__(self, epoch: int, action, half_way: bool = False) -> None:
+    def __init__(self, done: int, action, half_way: bool = False) -> None:
         super().__init__()
-        self.epoch, self.action, self.half_way, self.now = epoch, action, half_way, 0
+        self.done, self.action, self.half_way, self.now = done, action, half_way, 0
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
-        self.now = epoch + 1
-
-    def on_train_batch_end(self, batch, logs=None) -> None:
-        if self.half_way and self.now == self.epoch and batch == 1:
+        self.now = epoch
+        if not self.half_way and epoch == self.done:
             self.action()
 
-    def on_epoch_end(self, epoch, logs=None) -> None:
-        if not self.half_way and epoch + 1 == self.epoch:
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        if self.half_way and self.now == self.done and batch == 1:
             self.action()
 
 
@@ -61,26 +63,86 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def run_out_of_memory() -> None:
+    raise MemoryError
+
+
 class Quiet(keras.callbacks.Callback):
     """Nothing; with a callback, each epoch is validated, with this one or with ``Stop``."""
 
 
+@pytest.mark.parametrize("stopped", [interrupt, run_out_of_memory])
 @pytest.mark.parametrize("half_way", [False, True])
 @pytest.mark.parametrize("anew", [False, True])
-def test_ctrl_c_and_run_again_ends_as_if_nothing_had_been(dataset, tmp_path, half_way, anew, capsys):
-    whole = head_model()
+def test_stopped_and_run_again_it_ends_as_if_nothing_had_been(
+    dataset, tmp_path, stopped, half_way, anew, capsys
+):
+    whole = deep_model()
     expected = fit(whole, dataset, None, callbacks=[Quiet()])
-    model = head_model()
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, dataset, tmp_path, callbacks=[Stop(3, interrupt, half_way)])
+    model = deep_model()
+    with pytest.raises((KeyboardInterrupt, MemoryError)):
+        fit(model, dataset, tmp_path, callbacks=[Stop(2, stopped, half_way)])
     if anew:  # the notebook from its top; otherwise the cell once more
-        model = head_model()
+        model = deep_model()
     report = fit(model, dataset, tmp_path, callbacks=[Quiet()], verbose=1)
     assert bits(model) == bits(whole)
     assert (report.history, report.moved) == (expected.history, expected.moved)
-    assert report.earlier_epochs == (2 if half_way else 3) and report.epochs == EPOCHS
-    assert f"goes on after epoch {report.earlier_epochs}, with the checkpoint in" in capsys.readouterr().err
-    assert f"{report.earlier_epochs} epochs were done by an earlier run" in str(report)
+    assert report.earlier_epochs == 2 and report.epochs == EPOCHS
+    assert "goes on after epoch 2, with the checkpoint in" in capsys.readouterr().err
+    assert "2 epochs were done by an earlier run" in str(report)
+
+
+OPTIMIZERS = {
+    "momentum": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
+    "averages": lambda: keras.optimizers.Adam(0.01, use_ema=True),
+    "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=3),
+    "schedule": lambda: keras.optimizers.RMSprop(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_of_ones_own_goes_on(dataset, tmp_path, name):
+    """Made anew each time the cell runs, and Keras numbers them through the session."""
+    whole = head_model()
+    expected = fit(whole, dataset, None, optimizer=OPTIMIZERS[name](), callbacks=[Quiet()])
+    model = head_model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, dataset, tmp_path, optimizer=OPTIMIZERS[name](), callbacks=[Stop(2, interrupt)])
+    report = fit(model, dataset, tmp_path, optimizer=OPTIMIZERS[name](), callbacks=[Quiet()])
+    assert bits(model) == bits(whole) and report.history == expected.history
+    (final,) = tmp_path.glob("*/finished-*")
+    final.unlink()  # killed between the last epoch and the end
+    again = head_model()
+    fit(again, dataset, tmp_path, optimizer=OPTIMIZERS[name](), callbacks=[Quiet()])
+    assert bits(again) == bits(whole)
+
+
+def test_what_callbacks_change_is_saved(dataset, tmp_path):
+    class Shrink(Stop):
+        def on_epoch_end(self, epoch, logs=None) -> None:
+            kernel = self.model.suffix.get_layer("logits").kernel
+            kernel.assign(kernel * 0.5)
+
+    whole, model = head_model(), head_model()
+    fit(whole, dataset, None, callbacks=[Shrink(9, interrupt)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, dataset, tmp_path, callbacks=[Shrink(2, interrupt)])
+    fit(model, dataset, tmp_path, callbacks=[Shrink(9, interrupt)])
+    assert bits(model) == bits(whole)
+
+
+def test_a_callback_that_stops_training_does_not_finish_the_stage(dataset, tmp_path):
+    """Such as one that watches the time."""
+    whole, model = head_model(), head_model()
+    fit(whole, dataset, None, callbacks=[Quiet()])
+
+    class TimeIsUp(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None) -> None:
+            self.model.stop_training = epoch == 1
+
+    assert fit(model, dataset, tmp_path, callbacks=[TimeIsUp()]).epochs == 2
+    report = fit(model, dataset, tmp_path, callbacks=[Quiet()])
+    assert bits(model) == bits(whole) and (report.epochs, report.earlier_epochs) == (EPOCHS, 2)
 
 
 def test_a_finished_stage_is_not_trained_again_and_says_so(dataset, tmp_path, capsys, monkeypatch):
@@ -89,9 +151,9 @@ def test_a_finished_stage_is_not_trained_again_and_says_so(dataset, tmp_path, ca
     capsys.readouterr()
     monkeypatch.setattr(keras.Model, "fit", None)
     for again in (model, head_model()):
-        report = fit(again, dataset, tmp_path, verbose=1)
+        report = fit(again, dataset, tmp_path)
         assert bits(again) == bits(model) and not again.compiled
-        assert "finished earlier; its weights are taken from" in capsys.readouterr().err
+        assert "finished earlier; its weights are taken from" in capsys.readouterr().err  # verbose or not
         assert dataclasses.replace(report, earlier_epochs=0) == first and report.earlier_epochs == EPOCHS
 
 
@@ -134,7 +196,23 @@ def test_a_run_killed_between_its_last_epoch_and_its_end(dataset, tmp_path, monk
     monkeypatch.setattr(keras.Model, "fit", None)  # nothing is left to train
     report = fit(model, dataset, tmp_path, patience=9, callbacks=[Quiet()])
     assert bits(model) == bits(whole) and report.earlier_epochs == report.epochs == EPOCHS
-    assert list(tmp_path.glob("*/finished-*"))
+    assert report.moved["logits"] and list(tmp_path.glob("*/finished-*"))
+
+
+def test_layers_are_called_as_they_are_now(dataset, tmp_path):
+    """Keras numbers unnamed layers through the session."""
+    reports = []
+    for _ in range(2):
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+        model = freezing.freeze(keras.Model(image, keras.layers.Dense(3, kernel_initializer="zeros")(x)))
+        model.layers[1].set_weights([np.ones((3, 3, 3, 4)), np.zeros(4)])
+        reports.append((model, fit(model, dataset, tmp_path)))
+    (_, first), (model, report) = reports
+    assert report.earlier_epochs == EPOCHS and list(first.moved.values()) == list(report.moved.values())
+    names = [layer.name for layer in model.layers if layer.weights]
+    assert list(report.moved) == names != list(first.moved)
+    assert report.boundary == f"trained from {names[-1]} on"
 
 
 def test_a_damaged_checkpoint_costs_an_epoch_and_nothing_else(dataset, tmp_path):
@@ -158,13 +236,18 @@ def test_a_full_disk_warns_and_training_goes_on(dataset, tmp_path):
 
     try:
         with pytest.warns(UserWarning, match=r"epoch 3 cannot be written .*File too large.*Training goes on"):
-            fit(model, dataset, tmp_path, callbacks=[Stop(2, fill)])
+            fit(model, dataset, tmp_path / "one", callbacks=[Stop(2, fill)])
+        assert bits(model) == bits(whole)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with pytest.warns(UserWarning, match="epoch 3"), pytest.raises(KeyboardInterrupt):
+            again = head_model()
+            fit(again, dataset, tmp_path / "two", callbacks=[Stop(2, fill), Stop(3, interrupt)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert bits(model) == bits(whole)
-    again = head_model()
-    assert fit(again, dataset, tmp_path, callbacks=[Quiet()]).earlier_epochs == 2
-    assert bits(again) == bits(whole)
+    for place in ("one", "two"):  # in the second, with the model as it was left
+        model = head_model() if place == "one" else again
+        assert fit(model, dataset, tmp_path / place, callbacks=[Quiet()]).earlier_epochs == 2
+        assert bits(model) == bits(whole)
 
 
 def test_a_folder_that_vanishes_warns_and_training_goes_on(dataset, tmp_path):
@@ -210,6 +293,8 @@ def other_validation_labels(dataset):
         ({"class_weights": {0: 1, 1: 2, 2: 1}}, None, r"class_weights: None there, \[1.0, 2.0, 1.0\] here"),
         ({"optimizer": keras.optimizers.SGD(0.01)}, None, "learning_rate: 0.01 there, None here; optimizer"),
         ({"augment": killed_run.brighten}, None, "augmented images"),
+        ({"label": "Training"}, None, "label: training there, Training here"),
+        ({"patience": 2}, None, "patience: None there, 2 here"),
         ({}, other_images, r"in: train images\. To go on"),
         ({}, other_order, "train labels; train images"),
         ({}, other_validation_labels, "in: validation labels"),
@@ -220,7 +305,10 @@ def test_another_setting_or_data_set_is_refused(dataset, tmp_path, options, chan
     files = sorted(tmp_path.rglob("*"))
     model = head_model()
     before = bits(model)
-    with pytest.raises(ValueError, match=f"is of another stage.*{message}"):
+    if "label" in options:  # as on a disk that takes both names for one
+        (tmp_path / "training-from-layer-13").rename(tmp_path / "Training-from-layer-13")
+        files = sorted(tmp_path.rglob("*"))
+    with pytest.raises(resume.OtherStage, match=f"is of another stage.*{message}"):
         fit(model, change(dataset) if change else dataset, tmp_path, **options)
     assert bits(model) == before and sorted(tmp_path.rglob("*")) == files
 
@@ -248,6 +336,56 @@ def test_another_model_is_refused_but_a_new_random_head_is_not(dataset, tmp_path
     assert fit(first, dataset, tmp_path).earlier_epochs == EPOCHS  # the cell once more
 
 
+def test_epochs_that_were_validated_otherwise_are_refused(dataset, tmp_path):
+    """With callbacks each epoch is validated, without them ten are: patience would run out elsewhere."""
+    with pytest.raises(KeyboardInterrupt):
+        fit(head_model(), dataset, tmp_path, epochs=20, callbacks=[Stop(2, interrupt)])
+    with pytest.raises(ValueError, match="validations: 20 there, 10 here"):
+        fit(head_model(), dataset, tmp_path, epochs=20)
+
+
+def test_an_augmentation_that_differs_in_later_views_only_is_refused(dataset, tmp_path):
+    first_view = tf.stack([tf.random.fold_in(tf.constant([0, 0]), index) for index in range(60)])
+
+    def other(image, seed):
+        is_first = tf.reduce_any(tf.reduce_all(first_view == seed, axis=1))
+        return tf.where(is_first, killed_run.brighten(image, seed), image)
+
+    fit(head_model(), dataset, tmp_path, augment=killed_run.brighten)
+    with pytest.raises(ValueError, match="augmented images"):
+        fit(head_model(), dataset, tmp_path, augment=other)
+
+
+NOTEBOOK_LAYER = """
+class Scale(keras.layers.Layer):
+    def call(self, x):
+        return x * {factor}
+
+def build():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda x: x + {shift})(Scale()(image))
+    x = keras.layers.Conv2D(4, 3, kernel_initializer="ones")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(3, kernel_initializer="zeros")(x))
+"""
+
+
+def test_code_of_a_notebook_is_known_by_what_it_does(dataset, tmp_path):
+    """Its source is in no file, and the file names in it are others in each kernel."""
+
+    def model(kernel: int, **numbers: float) -> keras.Model:
+        source = compile(NOTEBOOK_LAYER.format(**numbers), f"/tmp/ipykernel_{kernel}/1.py", "exec")
+        names = {"keras": keras, "__name__": "a_notebook"}
+        exec(source, names)
+        return freezing.freeze(names["build"]())
+
+    fit(model(1, factor=0.01, shift=1), dataset, tmp_path)
+    assert fit(model(2, factor=0.01, shift=1), dataset, tmp_path).earlier_epochs == EPOCHS
+    for numbers in ({"factor": 0.02, "shift": 1}, {"factor": 0.01, "shift": 2}):
+        with pytest.raises(ValueError, match=r"in: frozen layers\. To go on"):
+            fit(model(3, **numbers), dataset, tmp_path)
+
+
 def test_last_bits_do_not_make_another_data_set(dataset, tmp_path):
     """Another machine decodes and augments with other last bits; a finished stage is still found there."""
     floats = dataclasses.replace(
@@ -265,8 +403,7 @@ def test_weights_that_are_lost_are_not_saved(dataset, tmp_path):
     kernel = model.get_layer("logits").kernel
     with pytest.raises(FloatingPointError, match="logits/kernel"):
         fit(model, dataset, tmp_path, epochs=2, callbacks=[Spoil(kernel)])
-    found = resume.last_record(model, tmp_path, "training")
-    assert found is None
+    assert not list(tmp_path.glob("*/*.npz"))
 
 
 class Spoil(keras.callbacks.Callback):
