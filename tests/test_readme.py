@@ -60,6 +60,19 @@ def test_the_gain_is_what_was_measured(
     sys.modules.pop("freeze_boundary")
 
 
+def test_the_table_of_recipes_is_what_was_measured_with_todays_defaults(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "benchmarks"))
+    import recipes
+
+    recipes.report()
+    (table,) = re.findall(r"(?ms)^<!-- recipes -->\n```\n(.*?)\n```", README)
+    assert table == capsys.readouterr().out.strip("\n")
+    assert table.count("\nours ") == 2, "with other defaults of fine_tune the table is to be measured anew"
+    sys.modules.pop("recipes")
+
+
 def test_what_longer_training_from_scratch_brings_is_what_was_found() -> None:
     with (ROOT / "tests" / "benchmarks" / "search.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
