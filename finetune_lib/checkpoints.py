@@ -23,7 +23,7 @@ import numpy as np
 
 from finetune_lib import environment
 
-NAME = re.compile(r"(epoch|finished)-(\d{6})-([0-9a-f]{32})\.npz")
+NAME = re.compile(r"(epoch|finished)-(\d{6,})-([0-9a-f]{32})\.npz")
 KEPT = 2  # the newest, and the one before it
 MOUNT = "from google.colab import drive; drive.mount('/content/drive')"
 
@@ -80,11 +80,14 @@ class Folder:
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is sound, fetched from Drive if there is none here; or None."""
         drive = drive_folder(self.path)
-        if drive is not None and drive.is_dir() and not _files(self.path):
+        if drive is not None and not _files(self.path):
             with _warning(f"Finished stages cannot be fetched from {drive}"):
                 for file in _files(drive):
                     _copy(file, self.path)
-        return newest(self.path)
+        found = newest(self.path)
+        if found is not None and found.is_final:  # it may have been killed before the copy, or mounted since
+            self._copy_to_drive()
+        return found
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Add a checkpoint, and remove all but the last two. A full disk loses nothing.
@@ -110,11 +113,18 @@ class Folder:
             hidden.unlink(missing_ok=True)
         for old in _files(self.path)[:-KEPT]:
             old.unlink(missing_ok=True)
-        if checkpoint.is_final and (drive := drive_folder(self.path)) is not None:
-            with _warning(f"The finished stage cannot be copied to {drive}"):
-                _copy(path, drive)
-                for old in {*_files(drive), *drive.glob(".writing-*")} - {drive / path.name}:
-                    old.unlink()
+        if checkpoint.is_final:
+            self._copy_to_drive()
+
+    def _copy_to_drive(self) -> None:
+        """Keep a finished stage on Drive as well, and nothing else of it."""
+        drive, path = drive_folder(self.path), _files(self.path)[-1]
+        if drive is None or (drive / path.name).exists():
+            return
+        with _warning(f"The finished stage cannot be copied to {drive}"):
+            _copy(path, drive)
+            for old in {*_files(drive), *drive.glob(".writing-*")} - {drive / path.name}:
+                old.unlink()
 
 
 def newest(path: pathlib.Path, *, clean_up: bool = True) -> Checkpoint | None:
@@ -165,7 +175,9 @@ def drive_folder(path: pathlib.Path) -> pathlib.Path | None:
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
     """The checkpoints in a folder, the oldest first; a finished stage is newer than its epochs."""
     found = [(match, file) for file in path.glob("*.npz") if (match := NAME.fullmatch(file.name))]
-    return [file for match, file in sorted(found, key=lambda pair: (pair[0][1] == "finished", pair[0][2]))]
+    return [
+        file for match, file in sorted(found, key=lambda pair: (pair[0][1] == "finished", int(pair[0][2])))
+    ]
 
 
 def _digest(content: bytes | memoryview) -> str:

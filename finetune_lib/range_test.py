@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from finetune_lib import batches, data, freezing, losses, optimizers, settings, training
+from finetune_lib import activation_cache, batches, data, freezing, losses, optimizers, settings, training
 
 RISE_STOPS = 3.0  # times the loss at the start, above the lowest: the rate is far too high from here on
 MEMORY = 0.9  # how much of the smoothed loss is carried over to the next step
@@ -50,7 +50,7 @@ def learning_rate_range(
     batch_size: int = 32,
     augment: batches.Augment | None = None,
     views: batches.Views = "auto",
-    cache: Any = True,
+    cache: bool | activation_cache.Cache = True,
     layer_rate_ratio: float = 1.0,
     seed: int = 0,
     verbose: int = 1,

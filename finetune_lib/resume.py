@@ -1,5 +1,6 @@
 """A stage that goes on where an earlier run of it stopped, and refuses any other's checkpoint (lesson 05)."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -190,11 +191,10 @@ class Progress:
 
     def rewind(self) -> None:
         """Set the weights to those on the disk, or as they came: from either another run can go on."""
-        found = self.folder.newest()
-        if found is None:
-            self.suffix.set_weights(self.start)
-        else:
-            _unpack(found.arrays, "state", self.suffix.variables)
+        self.suffix.set_weights(self.start)
+        with contextlib.suppress(OSError):  # of a disk that is gone
+            if found := self.folder.newest():
+                _unpack(found.arrays, "state", self.suffix.variables)
 
     def _require_same(self, found: checkpoints.Checkpoint) -> None:
         """Raise OtherStage if the checkpoint is of another stage."""

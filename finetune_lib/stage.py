@@ -33,7 +33,7 @@ class FitReport:
             ``validated_epochs``.
         epochs: the number of epochs that were run.
         validated_epochs: after which epochs, counted from 1, the validation part was measured.
-        seconds: wall-clock time, compiling included.
+        seconds: wall-clock time, compiling and earlier runs included.
         trained_parameters, total_parameters: numbers that training may change, and all.
         loss: what was minimised, in words.
         moved: for each layer with weights, by its path, whether any of its weights changed.
@@ -151,9 +151,10 @@ def fit(
             the best (see ``training.Best``). None: all epochs, and the last weights.
         checkpoint: a folder in which to save each finished epoch. Stopped at any moment and run again, the
             stage goes on from there, and ends as if it had not been stopped: bit for bit on the same machine.
-            One that is finished is not trained again: its weights and report are read, which is said. Several
-            stages can share a folder. On Colab a finished one is copied to Google Drive, where that is
-            mounted, and read from there by a new session.
+            One that is finished is not trained again: its weights and report are read, which is said. A
+            checkpoint of another model, other data or settings is refused, but the random numbers of a new
+            head may be others. Several stages can share a folder. On Colab a finished one is copied to Google
+            Drive, where that is mounted, and read from there by a new session. Callbacks start anew.
         seed: 0 to 2**31 - 1.
         callbacks: Keras callbacks. What they save is the model. What they find as ``self.model`` is the part
             that is trained, which takes stored activations, not images, unless ``cache`` is False.
@@ -196,8 +197,8 @@ def fit(
     if checkpoint is None:
         return _train(model, parts, dataset, chosen, None, callbacks, clock, label, verbose)
     facts = {"label": label, "validations": len(chosen.validated_epochs(bool(callbacks)))} | chosen.facts()
-    identity = resume.identify(model, parts, dataset, augment, facts)
     with checkpoints.Folder(resume.stage_folder(model, checkpoint, label)) as folder:
+        identity = resume.identify(model, parts, dataset, augment, facts)
         progress = resume.Progress(folder, identity, parts[1], label, verbose)
         if progress.report is not None:
             progress.restore(None, None)
@@ -291,9 +292,7 @@ def _train(
                     callbacks=[*watchers, *callbacks, recorder],  # what the callbacks do is saved, too
                     verbose=0,
                 )
-            elif (
-                pair.optimizer.use_ema
-            ):  # as Keras does at the end of a fit, which the earlier run did not see
+            elif pair.optimizer.use_ema:  # as at the end of a fit, which the earlier run did not see
                 pair.optimizer.finalize_variable_values(parts[1].trainable_variables)
             training.require_finite_weights(model)
             if best and best.weights is not None:

@@ -103,7 +103,8 @@ class Best(keras.callbacks.Callback):
             self.weights = self.suffix.get_weights()
         else:
             self.record["waited"] += 1
-        self.model.stop_training = self.is_over
+        if self.is_over:
+            self.model.stop_training = True
 
 
 class Recorder(keras.callbacks.Callback):

@@ -177,6 +177,9 @@ def test_on_colab_a_finished_stage_outlives_the_session(drive, tmp_path):
             path.unlink()
     with checkpoints.Folder(tmp_path / "runs" / "head") as folder:
         assert same(folder.newest(), checkpoint(2, is_final=True))
+        (copy,) = place.iterdir()
+        copy.unlink()  # as if the session had been killed before the copy, or Drive mounted since
+        assert folder.newest().is_final and [path.name for path in place.iterdir()] == [copy.name]
     with checkpoints.Folder(drive / "mine") as folder:  # on Drive already
         folder.write(checkpoint(1, is_final=True))
         assert not (drive / "finetune_lib" / "MyDrive").exists()
