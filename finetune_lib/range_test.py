@@ -69,9 +69,11 @@ def learning_rate_range(
     as it was.
 
     Args:
-        model, dataset, batch_size, augment, views, cache, layer_rate_ratio, seed, verbose: as of ``fit``.
-        lowest, highest: the rates of the first and the last step.
-        steps: how many.
+        model, dataset, batch_size, augment, views, cache, seed, verbose: as of ``fit``.
+        lowest, highest: the rates of the first and the last step: from where nothing moves to where a linear
+            head diverges.
+        steps: how many; 100, as in fast.ai, make sixteen a decade and take seconds.
+        layer_rate_ratio: as the stage will have it: the suggestion is then for the last layer.
 
     Raises:
         ValueError: as ``fit``; or if the rates or steps are out of their range, or if the loss blew up within
