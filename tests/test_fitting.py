@@ -387,7 +387,8 @@ def test_long_stages_are_validated_ten_times_unless_a_callback_may_want_more():
     assert watched.validated_epochs == list(range(1, 13)) and len(watched.history["val_loss"]) == 12
 
 
-def test_report_and_progress_can_be_read(capsys):
+def test_report_and_progress_can_be_read(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # by which the bar may be cut
     report = fitting.fit(freezing.freeze(fresh()), small_dataset(), epochs=2, label="new head")
     progress = capsys.readouterr()
     assert progress.out == ""
