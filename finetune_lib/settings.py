@@ -136,7 +136,7 @@ class Settings:
         del facts["augment"]
         if self.optimizer is not None:
             del facts["learning_rate"]
-            facts["optimizer"] = str(_without_names(keras.saving.serialize_keras_object(self.optimizer)))
+            facts["optimizer"] = str([type(self.optimizer).__name__, _plain(self.optimizer.get_config())])
         if self.class_weights is not None:
             facts["class_weights"] = [float(weight) for _, weight in sorted(self.class_weights.items())]
         stored = self.cache if isinstance(self.cache, activation_cache.Cache) else activation_cache.Cache()
@@ -161,11 +161,13 @@ def require_callbacks(callbacks: list, *, is_saved: bool) -> None:
             )
 
 
-def _without_names(config: Any) -> Any:
-    """A configuration without the names in it, which Keras counts through the session."""
+def _plain(config: Any) -> Any:
+    """A configuration without names, which Keras counts through the session, and without objects."""
     if isinstance(config, dict):
-        return {key: _without_names(value) for key, value in config.items() if key != "name"}
-    return [_without_names(value) for value in config] if isinstance(config, list | tuple) else config
+        return {key: _plain(value) for key, value in config.items() if key != "name"}
+    if isinstance(config, list | tuple):
+        return [_plain(value) for value in config]
+    return config if isinstance(config, bool | int | float | str | None) else type(config).__name__
 
 
 def require_whole(name: str, value: object, least: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 import small_models
 import tensorflow as tf
 
-from finetune_lib import data, environment, fitting, freezing, resume
+from finetune_lib import data, environment, fitting, freezing, optimizers, resume
 
 EPOCHS = 4
 
@@ -98,6 +98,25 @@ OPTIMIZERS = {
     "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=3),
     "schedule": lambda: keras.optimizers.RMSprop(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)),
 }
+
+
+def test_the_courses_own_optimizer_can_be_given_and_goes_on(dataset, tmp_path):
+    """It holds weights, which are others in a model built anew, and have changed in one that was stopped."""
+    whole = deep_model()
+    expected = fit(whole, dataset, None, layer_rate_ratio=5.0, weight_decay=0.1, callbacks=[Quiet()])
+
+    def given(model: keras.Model) -> keras.optimizers.Optimizer:
+        rate = optimizers.schedule(0.01, 4 * EPOCHS)
+        return optimizers.adam(model, rate, layer_rate_ratio=5.0, weight_decay=0.1)
+
+    model = deep_model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, dataset, tmp_path, optimizer=given(model), callbacks=[Stop(2, interrupt)])
+    report = fit(model, dataset, tmp_path, optimizer=given(model), callbacks=[Quiet()])
+    assert bits(model) == bits(whole) and report.history == expected.history
+    other = optimizers.adam(model, 0.01)
+    with pytest.raises(ValueError, match="in: optimizer"):
+        fit(model, dataset, tmp_path, optimizer=other, callbacks=[Quiet()])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
