@@ -100,7 +100,6 @@ class Progress:
 
     Attributes:
         epoch: how many epochs are done.
-        is_final: whether the stage is finished.
         history: of these epochs.
         moved: the places of layers whose weights they changed.
         seconds: they took.
@@ -121,14 +120,13 @@ class Progress:
         if self.found is not None:
             self._require_same(self.found)
         self.epoch = self.found.epoch if self.found else 0
-        self.is_final = self.found is not None and self.found.is_final
         record = self.found.record if self.found else {}
         self.history: dict[str, list[float]] = record.get("history", {})
         self.moved: list[int] = record.get("moved", [])
         self.seconds: float = record.get("seconds", 0.0)
         self.report: dict[str, Any] | None = record.get("report")
         self.start = self.suffix.get_weights()
-        if self.is_final:  # said whatever ``verbose`` is: nothing is trained
+        if self.report is not None:  # said whatever ``verbose`` is: nothing is trained
             places = _places(folder.path)
             self.say(f"finished earlier; its weights are taken from {places}. Remove it to train anew", True)
         elif self.found is not None:

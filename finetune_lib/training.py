@@ -39,7 +39,7 @@ class Pair(keras.Model):
 
 
 class Watch(keras.callbacks.Callback):
-    """Moves the progress bar, and raises FloatingPointError where a loss or a weight is not finite."""
+    """Moves the progress bar, and raises FloatingPointError where a loss is not finite."""
 
     def __init__(self, bar: tqdm.tqdm, label: str, epochs: int) -> None:
         super().__init__()
@@ -114,15 +114,14 @@ class Recorder(keras.callbacks.Callback):
         history: of the epochs that an earlier run has done.
     """
 
-    def __init__(self, history: dict[str, list[float]], save: Callable[[dict], None] | None) -> None:
+    def __init__(self, history: dict[str, list[float]], save: Callable[[dict], None]) -> None:
         super().__init__()
         self.history, self.save = {name: list(values) for name, values in history.items()}, save
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
-        if self.save is not None:
-            self.save(self.history)
+        self.save(self.history)
 
 
 class Clock:
@@ -145,7 +144,7 @@ def compiled(
     seed: int,
     steps_at_once: int = 1,
 ) -> Pair:
-    """The pair of a stage, ready to be trained, its random layers seeded and its optimiser built."""
+    """The pair of a stage, ready to be trained, its random layers seeded."""
     pair = Pair(model, None if stream.stored else parts[0], parts[1])
     seed_random_layers(parts[1], seed)  # those of the prefix never fire
     # XLA compilation slows convolutions down on a CPU, and Keras' default may choose it.
