@@ -1,4 +1,6 @@
-"""Turns each lesson's source, `notebooks/**/NN_name.py` (py:percent), into the executed `.ipynb` beside it.
+"""Turns each notebook's source, `notebooks/**/NN_name.py` (py:percent), into the executed `.ipynb` beside it.
+
+Of solutions it makes the exercises, too: see exercise_tools. A NAME is 04, or solutions/04.
 
 python tests/notebook_tools.py build [NAME...]        execute and write all, or those whose names start so
 python tests/notebook_tools.py point-to OWNER/NAME    badges and set-up cells name a fork, nothing is run
@@ -8,6 +10,7 @@ python tests/notebook_tools.py setup-cell             print the set-up cell that
 import argparse
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tomllib
 
+import exercise_tools
 import jupyter_client
 import jupytext
 import nbclient
@@ -106,8 +110,16 @@ def inputs(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return bare
 
 
+def exercises(source: pathlib.Path, of: Project) -> nbformat.NotebookNode:
+    """The exercises that a source of solutions gives, not executed."""
+    return exercise_tools.derive(
+        read(source), (of.badge(source), of.badge(exercise_tools.exercises_of(source)))
+    )
+
+
 def write(notebook: nbformat.NotebookNode, path: pathlib.Path) -> None:
     """Write under a temporary name and rename: an interrupted build leaves the old notebook whole."""
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".part")
     nbformat.write(notebook, temporary)
     temporary.replace(path)
@@ -140,24 +152,46 @@ def execute(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> None:
 
 def build(names: list[str], root: pathlib.Path = ROOT) -> int:
     """Execute and write the notebooks whose names start with one of `names` (none: all); 1 if one failed."""
-    chosen = [path for path in sources(root) if not names or path.name.startswith(tuple(names))]
+    notebooks = root / "notebooks"
+    chosen = [
+        path
+        for path in sources(root)
+        if not names
+        or path.name.startswith(tuple(names))
+        or path.relative_to(notebooks).as_posix().startswith(tuple(names))
+    ]
     if not chosen:
         print("no such notebook:", *names, file=sys.stderr)
     failed = not chosen
     for source in chosen:
         stamp(source, project(root), project(root).slug)
-        notebook = read(source)
+        made = {source.with_suffix(".ipynb"): read(source)}
+        if exercise_tools.is_solutions(source):
+            made[exercise_tools.exercises_of(source)] = exercises(source, project(root))
         print("building", source.relative_to(root), flush=True)
+        notebook = made[source.with_suffix(".ipynb")]
         try:
-            execute(notebook, source.parent)
+            for path, notebook in made.items():  # noqa: B007 (the message below names the one that failed)
+                execute(notebook, source.parent)  # as deep below the root as the exercises'
         except nbclient.exceptions.CellExecutionError as error:
             number = next(n for n, cell in enumerate(notebook.cells) if has_error(cell))
-            message = f"{source.relative_to(root)}: cell {number} failed; the old notebook is untouched"
+            message = f"{path.relative_to(root)}: cell {number} failed; the old notebook is untouched"
             print(error, message, sep="\n", file=sys.stderr)
             failed = True
         else:
-            write(notebook, source.with_suffix(".ipynb"))
+            if exercise_tools.is_solutions(source):
+                write_solutions(source, root)
+                exercise_tools.keep_figures(notebook, made[source.with_suffix(".ipynb")])
+            for path, notebook in made.items():
+                write(notebook, path)
     return int(failed)
+
+
+def write_solutions(source: pathlib.Path, root: pathlib.Path) -> None:
+    """Give the library the code that `task.solution()` shows."""
+    path = root / "finetune_lib" / "exercises" / f"{exercise_tools.lesson(source)}.json"
+    text = json.dumps(exercise_tools.solutions(read(source)), indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def has_error(cell: nbformat.NotebookNode) -> bool:
@@ -193,10 +227,13 @@ def point_to(slug: str, root: pathlib.Path = ROOT) -> None:
         path.write_text(rename(path.read_text(encoding="utf-8"), to, old.slug), encoding="utf-8")
     for source in sources(root):
         stamp(source, to, old.slug)
-        path = source.with_suffix(".ipynb")
-        if path.exists():
+        pairs = {source.with_suffix(".ipynb"): read(source)}
+        if exercise_tools.is_solutions(source):
+            pairs[exercise_tools.exercises_of(source)] = exercises(source, to)
+        for path, renewed in pairs.items():
+            if not path.exists():
+                continue
             executed = nbformat.reads(rename(path.read_text(encoding="utf-8"), to, old.slug), as_version=4)
-            renewed = read(source)
             if len(executed.cells) != len(renewed.cells):
                 raise ValueError(f"{path.name} is older than its source: build it first")
             for was, now in zip(executed.cells, renewed.cells, strict=True):

@@ -1,5 +1,6 @@
 """The notebooks are what their sources say, and the gate that compares their outputs can fail."""
 
+import json
 import os
 import pathlib
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import exercise_tools
 import nbformat
 import notebook_tools
 import pytest
@@ -19,17 +21,25 @@ def test_every_notebook_has_its_source():
     notebooks = {
         path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
     }
-    assert notebooks == {path.with_suffix(".ipynb") for path in SOURCES}
+    exercises = {exercise_tools.exercises_of(path) for path in SOURCES if exercise_tools.is_solutions(path)}
+    assert notebooks == exercises | {path.with_suffix(".ipynb") for path in SOURCES}
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.relative_to(ROOT / "notebooks").as_posix())
 def test_regenerating_into_an_empty_folder_gives_the_same_inputs(source, tmp_path):
-    committed = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
-    notebook_tools.write(notebook_tools.read(source), tmp_path / "new.ipynb")
-    notebook_tools.write(notebook_tools.inputs(committed), tmp_path / "committed.ipynb")
-    assert (tmp_path / "new.ipynb").read_text() == (tmp_path / "committed.ipynb").read_text(), (
-        f"run: python tests/notebook_tools.py build {source.stem}"
-    )
+    pairs = {source.with_suffix(".ipynb"): notebook_tools.read(source)}
+    if exercise_tools.is_solutions(source):
+        of = notebook_tools.project()
+        pairs[exercise_tools.exercises_of(source)] = notebook_tools.exercises(source, of)
+        solutions = ROOT / "finetune_lib" / "exercises" / f"{exercise_tools.lesson(source)}.json"
+        assert json.loads(solutions.read_text()) == exercise_tools.solutions(notebook_tools.read(source))
+    for path, new in pairs.items():
+        committed = notebook_tools.inputs(nbformat.read(path, as_version=4))
+        notebook_tools.write(new, tmp_path / "new.ipynb")
+        notebook_tools.write(committed, tmp_path / "committed.ipynb")
+        assert (tmp_path / "new.ipynb").read_text() == (tmp_path / "committed.ipynb").read_text(), (
+            f"run: python tests/notebook_tools.py build {source.stem}"
+        )
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def course(tmp_path):
         (root / "notebooks").mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root)
     (root / "tests").mkdir()
-    for name in ["notebook_tools.py", "notebook_rules.py", "nbval_sanitize.cfg"]:
+    for name in ["notebook_tools.py", "exercise_tools.py", "notebook_rules.py", "nbval_sanitize.cfg"]:
         shutil.copy(ROOT / "tests" / name, root / "tests")
     return root
 
@@ -67,6 +77,19 @@ def widget(source, stored):
     return nbformat.v4.new_code_cell(source, outputs=[result], execution_count=1)
 
 
+def figure_of_the_solution(source, stored):
+    """A code cell of exercises: it shows no figure as long as the task is untouched, but one is stored."""
+    made = cell(source, stored)
+    picture = {"image/png": "AAAA", "text/plain": "a rising line"}
+    solution = nbformat.v4.new_output(
+        "display_data", picture, metadata={"image/png": {"alt": "a rising line"}}
+    )
+    made.id = "hint"
+    solved = nbformat.v4.new_code_cell(outputs=[solution], id=made.id)
+    exercise_tools.keep_figures(*(nbformat.v4.new_notebook(cells=[one]) for one in (made, solved)))
+    return made
+
+
 def test_the_gate_can_fail(course):
     notebooks = {
         "right": [
@@ -74,6 +97,7 @@ def test_the_gate_can_fail(course):
             cell("import sys; print('of this machine', file=sys.stderr)", "of another machine\n", "stderr"),
             widget("import ipywidgets; ipywidgets.FileUpload()", "FileUpload(value=0, other='attributes')"),
             cell("print(sys.stdout)", "<ipykernel.iostream.OutStream object at 0x7fffffffffff>\n"),
+            figure_of_the_solution("print(1)", "1\n"),
         ],
         "wrong_output": [cell("print(1)", "2\n")],
         "missing_output": [cell("print(1)")],
@@ -84,7 +108,7 @@ def test_the_gate_can_fail(course):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), course / "notebooks" / f"{name}.ipynb")
     result = run(course, "-m", "pytest", "-rA", "--color=no")
     outcomes = set(re.findall(r"(?m)^(PASSED|FAILED) notebooks/(\w+)\.ipynb::Cell (\d)", result.stdout))
-    passed = {("PASSED", "right", str(number)) for number in range(4)} | {("PASSED", "not_compared", "0")}
+    passed = {("PASSED", "right", str(number)) for number in range(5)} | {("PASSED", "not_compared", "0")}
     failed = {("FAILED", name, "0") for name in ("wrong_output", "missing_output", "raises")}
     assert outcomes == passed | failed, result.stdout
     assert result.returncode == 1
@@ -136,7 +160,7 @@ def test_building_is_repeatable_and_a_failure_leaves_the_old_notebook(course):
     source.write_text(LESSON + "\n# %%\n1 / 0\n")
     result = run(course, *build)
     assert result.returncode == 1
-    assert "00_lesson.py: cell 3 failed" in result.stderr and "ZeroDivisionError" in result.stderr
+    assert "00_lesson.ipynb: cell 3 failed" in result.stderr and "ZeroDivisionError" in result.stderr
     assert built.read_text() == once
     assert {path.name for path in built.parent.iterdir()} == {"00_lesson.py", "00_lesson.ipynb"}
 
