@@ -23,6 +23,7 @@ CORRECT, INCORRECT, NOT_ATTEMPTED = "Correct", "Incorrect", "Not attempted"
 # Signs beside the colours, for whoever cannot tell these apart.
 STYLES = {CORRECT: ("✔", "#00735a"), INCORRECT: ("✘", "#b34700"), NOT_ATTEMPTED: ("○", "#595959")}
 UNTOUCHED = "Replace the `...` or the comment `# your code here` by your answer, and run the cell again."
+UNCHOSEN = "Choose a letter instead of the question mark, and run the cell again."
 
 
 class Incorrect(Exception):
@@ -65,7 +66,7 @@ class Task:
         """Tell a right answer from a wrong one and from none. Whatever the answer is, nothing is raised."""
         try:
             if not attempted(answer):
-                return Outcome(NOT_ATTEMPTED, UNTOUCHED)
+                return Outcome(NOT_ATTEMPTED, UNCHOSEN if answer == "?" else UNTOUCHED)
             return Outcome(CORRECT, self.examine(answer))
         except Incorrect as wrong:
             return Outcome(INCORRECT, str(wrong))

@@ -1,5 +1,8 @@
 """How answers are judged, whatever they are; the tasks themselves are tested in test_exercises."""
 
+import pathlib
+import tomllib
+
 import numpy as np
 import pytest
 
@@ -97,6 +100,24 @@ def test_a_choice_explains_each_option():
     assert (question.lesson, question.name) == ("lesson_00", "question_9")
     assert str(question.judge(" B ")) == "Correct. Two." and str(question.judge("a")) == "Incorrect. No: one."
     assert question.judge("c").message == "Choose one of the letters a, b; your answer is 'c'."
+
+
+def test_packages_and_their_data_are_installed():
+    root = pathlib.Path(checks.__file__).parents[1]
+    table = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = [path.parent.relative_to(root) for path in root.glob("finetune_lib/**/__init__.py")]
+    assert sorted(table["packages"]) == sorted(".".join(folder.parts) for folder in folders)
+    files = {
+        path
+        for path in (root / "finetune_lib").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    packaged = {
+        path
+        for pattern in table["package-data"]["finetune_lib"]
+        for path in root.glob(f"finetune_lib/{pattern}")
+    }
+    assert {path for path in files if path.suffix != ".py"} == packaged
 
 
 def test_the_solution_is_shown(capsys):

@@ -144,7 +144,7 @@ def honest_report(answer: Callable[[dict, dict], tuple[str, float]]) -> str:
 
 
 @checks.task(
-    "Call the margin $m$ and write $m = 1.96 \\sqrt{p(1-p)/n}$. Square both sides.",
+    "Square both sides of margin = 1.96 √(p (1 - p) / n), and solve for n.",
     "n = 1.96² p (1 - p) / m².",
 )
 def images_needed(answer: Callable[[float, float], float]) -> str:
