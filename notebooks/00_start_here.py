@@ -338,16 +338,18 @@ for name, probability in evaluation.classify(own_tuned.model, new_photos, own.cl
 #
 # ## What next
 #
+# **Practise first:** [the exercises](exercises/00_start_here.ipynb) check what you write, and say what it shows. They take about 30 minutes.
+#
 # This is the map of the course. Each lesson is a notebook of its own.
 #
 # | lesson | question it answers |
 # |---|---|
 # | 00 Start here | What are the five steps? *(this notebook)* |
-# | 01 Transfer learning | What transfers, when does it help, and when does it hurt? |
-# | 02 Gradient descent | What does one step of learning do, in formulas and in pictures? |
-# | 03 Data | What can go wrong before training even starts? |
-# | 04 Freeze and fit | How does the classic recipe work, line by line? |
-# | 05 Fine-tune | How deep, how fast, and with which safeguards? |
+# | [01 Transfer learning](01_transfer_learning.ipynb) | What transfers, when does it help, and when does it hurt? |
+# | 02 Gradient descent, [a](02a_gradient_descent.ipynb) and [b](02b_fine_tuning_as_descent.ipynb) | What does one step of learning do, in formulas and in pictures? |
+# | [03 Data](03_data.ipynb) | What can go wrong before training even starts? |
+# | [04 Freeze and fit](04_freeze_and_fit.ipynb) | How does the classic recipe work, line by line? |
+# | [05 Fine-tune](05_fine_tune.ipynb) | How deep, how fast, and with which safeguards? |
 # | 06 Evaluate | How good is it, how sure are we, and what does it look at? |
 # | 07 Deploy | How does it answer requests, on a server or as a function? |
 # | 08 Compress | How small and how fast can it get? |

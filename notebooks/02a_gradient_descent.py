@@ -823,6 +823,8 @@ print("with plain descent, decay in the loss and shrinking are the same: True")
 #
 # ## What next
 #
+# **Practise:** [the exercises](exercises/02_gradient_descent.ipynb) check what you write, and say what it shows. Tasks 1 to 4 belong to this lesson, 5 and 6 to the next.
+#
 # [Lesson 02b](02b_fine_tuning_as_descent.ipynb): what happens when the gradient is noisy, and when $W_0$ is not zero but a pretrained network. Or go on with [lesson 03](03_data.ipynb), data.
 #
 # ## Further reading

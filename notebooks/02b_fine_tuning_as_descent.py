@@ -777,6 +777,8 @@ assert block_1.multiply_adds > 1.5 * block_5.multiply_adds and block_1.memory_by
 #
 # ## What next
 #
+# **Practise:** tasks 5 and 6 of [the exercises](exercises/02_gradient_descent.ipynb), and their quiz, belong to this lesson.
+#
 # [Lesson 03](03_data.ipynb): what can go wrong with the data, before any descent begins.
 #
 # ## Further reading

@@ -769,7 +769,9 @@ plots.show(
 #
 # ## What next
 #
-# The images are ready. In lesson 04, *Freeze and fit*, the classic recipe meets them line by line, and we see why computing the features once, as we did in section 2, is so fast.
+# **Practise first:** [the exercises](exercises/03_data.ipynb) check what you write, and say what it shows. They take about 50 minutes.
+#
+# The images are ready. In [lesson 04](04_freeze_and_fit.ipynb), *Freeze and fit*, the classic recipe meets them line by line, and we see why computing the features once, as we did in section 2, is so fast.
 #
 # ## Further reading
 #
