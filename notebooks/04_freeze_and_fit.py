@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Freeze and fit: the classic recipe, line by line
 #
-# In this notebook, we build the classic recipe of transfer learning by hand, prove what it trains and what it leaves alone, and then get the same weights for a tenth of the work.
+# In this notebook, we build the classic recipe of transfer learning by hand, prove what it trains and what it leaves alone, and then see how much of the work was for nothing.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/04_freeze_and_fit.ipynb)
 #
@@ -14,7 +14,7 @@
 # - write the classic recipe in **today's Keras**, and read code of 2016 to 2018 without falling for what has changed since;
 # - **count** what trains, by a formula and by two tools;
 # - **prove** that frozen weights did not move, and name three ways in which freezing goes wrong in silence;
-# - **cut** a network at its freeze boundary, store what lies below, and train what lies above: the same weights, many times faster;
+# - **cut** a network at its freeze boundary, store what lies below, and train what lies above: and know what is gained and what is not lost;
 # - **predict** how much that saves, with augmentation and without;
 # - judge a recipe by its **steps**, not by its epochs.
 
@@ -174,6 +174,7 @@ compile_classic(model)
 # %%
 at_start = model.get_weights()
 to_features = keras.Model(base.input, pooled, name="features")
+to_features.jit_compile = False  # as in training: on a GPU, XLA would round otherwise
 noted = []
 
 
@@ -213,15 +214,15 @@ print("the loss falls: True")
 # | `Model(input=..., output=...)` | `Model(inputs, outputs)` | raises |
 # | `fit(nb_epoch=10)` | `fit(epochs=10)` | raises |
 # | `fit_generator`, `predict_generator` | `fit`, `predict`, with any data | raises |
-# | `predict_classes(x)` | `predict(x).argmax(axis=-1)` | raises |
+# | `Sequential.predict_classes(x)` | `predict(x).argmax(axis=-1)` | raises |
 # | `keras.preprocessing.image.ImageDataGenerator` | `keras.utils.image_dataset_from_directory`, and `map` for changes | raises; a deprecated copy is left in `tf.keras` |
 # | `rescale=1./255` | the network's own preprocessing, inside the model | **runs, and is wrong** for all three networks here |
-# | one-hot labels only | one-hot with `categorical_crossentropy`, whole numbers with `sparse_categorical_crossentropy` | the wrong pair raises |
+# | whole-number labels as a column, `(n, 1)`, hence mostly one-hot | one-hot with `categorical_crossentropy`, whole numbers, `(n,)`, with `sparse_categorical_crossentropy` | the wrong pair raises |
 # | `softmax`, then the loss | the same; or logits, and `from_logits=True` | logits without `from_logits` **train wrongly** |
 # | frozen BatchNormalization used the *batch's* statistics | it uses its *stored* ones | **other results** |
 # | `trainable`, then `compile` | the same | the wrong order: **section 5** |
 #
-# A change that raises is harmless: it costs a minute. Those in bold run on in silence. Let us see for ourselves, the loud ones first. **Guess:** which of the messages will tell you what to write instead?
+# A change that raises is harmless: it costs a minute. Those in bold do not stop the program; one warns, the others say nothing. Let us see for ourselves, the loud ones first. **Guess:** which of the messages will tell you what to write instead?
 
 
 # %%
@@ -238,7 +239,7 @@ old_lines = {
     "Model(input=, output=)": lambda: keras.Model(input=base.input, output=pooled),
     "fit(nb_epoch=1)": lambda: fit_small(np.eye(3)[whole], nb_epoch=1),
     "fit_generator": lambda: model.fit_generator,
-    "predict_classes": lambda: model.predict_classes,
+    "predict_classes": lambda: keras.Sequential().predict_classes,
     "ImageDataGenerator": lambda: keras.preprocessing.image.ImageDataGenerator,
     "whole-number labels": lambda: fit_small(whole),
     "one-hot, sparse": lambda: fit_small(np.eye(3)[whole], "sparse_categorical_crossentropy"),
@@ -307,7 +308,7 @@ for told in (True, False):
 assert slopes[True][1] < -0.9 and not slopes[False].any()
 
 # %% [markdown]
-# Told, descent pushes the right class up with nearly full force. Not told, all slopes are *zero*: what is below 0 or above 1 cannot be a probability, so Keras cuts it off, and beyond the cut nothing is felt. This image will never be corrected. What that does to a whole training we try out as soon as training is cheap, at the end of section 6. (`fitting.fit` looks at the model's last layer and picks the loss that fits.)
+# Told, descent pushes the right class up with nearly full force. Not told, all slopes are *zero*: what is below 0 or above 1 cannot be a probability, so Keras cuts it off, and beyond the cut nothing is felt. By itself this image will never be corrected. What that does to a whole training we try out as soon as training is cheap, at the end of section 6. (`fitting.fit` looks at the model's last layer and picks the loss that fits.)
 #
 # ## 4. What learns?
 #
@@ -443,7 +444,9 @@ else:
 # %% [markdown]
 # ### Trap 2: BatchNormalization keeps learning
 #
-# Look at line 3 again. Among what moved are `moving_mean` and `moving_variance`, the statistics that BatchNormalization has stored. They are not trained by descent; the layer overwrites them, batch by batch, whenever it runs in training mode. But we called the base with `training=False`! Many tutorials promise that this keeps the statistics still, also once the base is unfrozen. In Keras 3 it does not: `fit` calls the whole model with `training=True`, and that wins over what was written inside ([keras issue 20285](https://github.com/keras-team/keras/issues/20285)). So the statistics of a few images replace those of a million, bit by bit, and everything above was trained for the old ones.
+# BatchNormalization standardises each channel: it subtracts a mean and divides by a spread, then scales and shifts by numbers that learn. In training it takes mean and spread from the batch, and keeps running averages of them; in use it takes these averages.
+#
+# Look at line 3 again. Among what moved are `moving_mean` and `moving_variance`, the statistics that BatchNormalization has stored. They are not trained by descent; the layer overwrites them, batch by batch, whenever it runs in training mode. But we called the base with `training=False`! Many tutorials promise that this keeps the statistics still, also once the base is unfrozen. In Keras 3 it does not: `fit` calls the whole model with `training=True`, and that wins over what was written inside ([keras issue 20285](https://github.com/keras-team/keras/issues/20285)). So the statistics of a few images replace those of a million, little by little, and everything above was trained for the old ones.
 #
 # What does work is the layer's own flag. With `trainable = False`, BatchNormalization runs on its stored statistics. (Only since TensorFlow 2. In the classic code a frozen one still normalised by the batch it saw, which made transfer with Inception or ResNet worse than it need have been; VGG16 has no such layer.)
 
@@ -458,7 +461,7 @@ assert names == ["kernel", "bias"]
 # %% [markdown]
 # ### Trap 3: Dropout in a frozen base
 #
-# Dropout has no weights, so no comparison of weights can find it out. Freeze everything, and ask the network twice about the same images, as `fit` asks it:
+# Dropout sets a random part of the numbers to zero, in training only. It has no weights, so no comparison of weights can find it out. Freeze the base, and ask the network twice about the same images, as `fit` asks it:
 
 # %%
 tiny_base.trainable = False
@@ -467,7 +470,7 @@ print("frozen, but not the same twice:", not np.array_equal(once, again))
 assert not np.array_equal(once, again)
 
 # %% [markdown]
-# The frozen base throws dice, although it can learn nothing from them. EfficientNet has such layers. Traps 2 and 3 have one cure: do not let the base run in training mode at all. Call it by itself, `base(images, training=False)`, outside of the model that `fit` trains, and train the rest on what it returns. That is what the next section is about; the cure also happens to be ten times faster.
+# The frozen base throws dice, although it can learn nothing from them. EfficientNet has such layers. Traps 2 and 3 have one cure: do not let the base run in training mode at all. Call it by itself, `base(images, training=False)`, outside of the model that `fit` trains, and train the rest on what it returns. That is what the next section is about; the cure also saves most of the work.
 #
 # ## 6. The frozen part is a constant
 #
@@ -484,13 +487,13 @@ import matplotlib.figure
 from finetune_lib import plots
 
 figure = matplotlib.figure.Figure(figsize=(9, 2.8), layout="constrained")
-left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+left_axes, right_axes = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
 shades = {"aspect": "auto", "cmap": "cividis", "interpolation": "nearest"}
-figure.colorbar(left.imshow(features_noted, **shades), ax=left)
-figure.colorbar(right.imshow(answers_noted, vmin=0, **shades), ax=right)
-left.set(title="below the boundary: features", xlabel="feature", ylabel="epoch")
-right.set(title="above: probabilities", xlabel="class", xticks=range(0, classes, max(1, classes // 5)))
-left.set_yticks(range(10), range(1, 11))
+figure.colorbar(left_axes.imshow(features_noted, **shades), ax=left_axes)
+figure.colorbar(right_axes.imshow(answers_noted, vmin=0, **shades), ax=right_axes)
+left_axes.set(title="below the boundary: features", xlabel="feature", ylabel="epoch")
+right_axes.set(title="above: probabilities", xlabel="class", xticks=range(0, classes, max(1, classes // 5)))
+left_axes.set_yticks(range(10), range(1, 11))
 plots.show(
     figure,
     "The first image after each of ten epochs, a row each. Left, its features: all rows are alike, so that the "
@@ -529,12 +532,13 @@ print("largest difference:", max(np.abs(here - there).max() for here, there in p
 
 # %%
 distance = max(np.abs(here - there).max() for here, there in pairs)
-way = max(np.abs(there - start).max() for there, start in zip(at_end, at_start, strict=True))
-assert distance <= 1e-4 * way, (distance, way)
-print("the same weights as by plain training, to a ten-thousandth of the way they came: True")
+travelled = max(np.abs(there - start).max() for there, start in zip(at_end, at_start, strict=True))
+tolerance = travelled * (1e-2 if environment.gpu_names() else 1e-4)  # GPUs multiply with fewer digits
+assert distance <= tolerance, (distance, travelled)
+print("the same weights as by plain training: True")
 
 # %% [markdown]
-# Not similar weights: *the same*, here to the last bit. (On a GPU, which may add up in another order, to the last few.) It cannot be otherwise: descent on the head sees the same numbers, whether they have just been computed or were computed yesterday. The trick is as old as the recipe: Keras' own blog trained on stored "bottleneck features" in 2016. Most code has forgotten it, because doing it by hand is a nuisance.
+# Not similar weights: *the same*, here to the last bit. (On a GPU, which adds up in another order and rounds more coarsely, nearly the same.) It cannot be otherwise: descent on the head sees the same numbers, whether they have just been computed or were computed yesterday. The trick is as old as the recipe: Keras' own blog trained on stored "bottleneck features" in 2016. Most code has forgotten it, because doing it by hand is a nuisance.
 #
 # And at once we can afford an experiment, which with the whole network one would think twice about. In section 3 a loss took logits for probabilities. Two heads that end in logits, the same start, the same ten epochs; one loss is told, one is not. **Guess:** how much worse will the second be?
 
@@ -554,11 +558,11 @@ for told in (True, False):
 
 # %%
 if is_small:
-    assert knows[True] > 0.9 and knows[False] < 0.3
+    assert knows[True] > 0.9 and knows[False] < 0.3 and np.log(classes) < fall[-1] < fall[0]
     print("not told, it does not even learn its training images: True")
 
 # %% [markdown]
-# Nothing raised, and the loss fell. Only the accuracy shows that something is wrong, and for want of a comparison one would blame the data.
+# Nothing raised, and the loss even fell. But whoever guesses blindly among ten classes pays $\ln 10 = 2.3$; a loss far above that is a warning. Compare your first loss with the logarithm of the number of classes, always.
 #
 # ## 7. The library does the cutting
 #
@@ -568,8 +572,8 @@ if is_small:
 prefix, suffix = freezing.split(freezing.freeze(model))
 print("prefix:", prefix.layers[0].name, "...", prefix.layers[-1].name, " makes", prefix.output_shape)
 print("suffix:", " ".join(layer.name for layer in suffix.layers[1:]), " makes", suffix.output_shape)
-assert np.array_equal(prefix.predict(images, batch_size=32, verbose=0), stored)
-assert np.array_equal(suffix.predict(stored, verbose=0), head.predict(stored, verbose=0))
+assert np.allclose(prefix.predict(images, batch_size=32, verbose=0), stored, rtol=1e-2, atol=1e-3)
+assert np.allclose(suffix.predict(stored, verbose=0), head.predict(stored, verbose=0), atol=1e-3)
 print("both parts do what ours do: True")
 
 # %% [markdown]
@@ -593,7 +597,7 @@ if is_small:
     plain = fitting.fit(model, dataset, epochs=10, optimizer=sgd, cache=False, verbose=0)
     assert report.stored and not plain.stored
     pairs = zip(model.get_weights(), by_storing, strict=True)
-    assert all(np.allclose(here, there, rtol=0, atol=1e-4 * way) for here, there in pairs)
+    assert all(np.allclose(here, there, rtol=0, atol=tolerance) for here, there in pairs)
     print("the same weights with stored activations and without: True")
 
 # %% [markdown]
@@ -616,7 +620,7 @@ print("another training found everything stored: True")
 # - **plain**: $t + 3b$ in every one of $E$ epochs, together $E\,(t + 3b)$;
 # - **stored**: $t$ once, and $3b$ in every epoch, together $t + 3 E\, b$.
 #
-# (A little less than $3b$, in truth: the head's lowest layer hands no gradient down, since nothing below it learns.)
+# (For this head it is nearer $2b$: its lowest layer, which holds most of it, hands no gradient down, since nothing below it learns. We keep $3b$, which understates the gain.)
 #
 # If there are $K$ versions of each image, to which we come in section 9, the base has to run over all of them: $K\,t + 3 E\, b$. The ratio says how many times less work it is:
 #
@@ -681,13 +685,15 @@ plots.show(
 # %% [markdown]
 # The frozen part of VGG16 costs so much more than the head that $b$ hardly counts: $E$ epochs for the price of one. In the long run the head's own work is the limit, $(t + 3b) / 3b$; for GlyphNet, whose head is large compared with it, that is soon reached.
 #
-# Counting is exact and says nothing about time: to start a step takes time, too, whatever is in it. So we also measure, both ways on the same images. (For the digits we repeat the few images until there are a thousand, so that there is something to measure. Nothing is asserted here: the ratios depend on your machine, and on what else it does.)
+# Counting needs no clock, and says nothing about time: to start a step takes time, too, whatever is in it. So we also measure, both ways on the same images. (For the digits we repeat the few images until there are a thousand, so that there is something to measure. Nothing is asserted here: the ratios depend on your machine, and on what else it does.)
 
 # %% tags=["nbval-ignore-output"]
 import time
 
 repeats = 20 if is_small else 1
-many, many_labels = np.tile(images, (repeats, 1, 1, 1)), np.tile(one_hot, (repeats, 1))
+whole = repeats * len(images) // 32 * 32  # full batches: another size would be compiled anew
+many = np.tile(images, (repeats, 1, 1, 1))[:whole]
+many_labels = np.tile(one_hot, (repeats, 1))[:whole]
 options = {"batch_size": 32, "verbose": 0}
 
 
@@ -711,11 +717,12 @@ def seconds(work):
 # %% tags=["nbval-ignore-output"]
 freezing.freeze(model)
 compile_classic(model)
-model.fit(many[:32], many_labels[:32], **options)  # the first step compiles: not measured
+model.fit(many[:64], many_labels[:64], **options)  # the first steps compile: not measured
+head.fit(stored[:32], many_labels[:32], **options)
 spent = {"plain": seconds(on_images), "stored": seconds(on_stored)}
 
 compile_classic(head, steps_per_execution=32)
-head.fit(np.tile(stored, (repeats, 1)), many_labels, **options)
+head.fit(np.tile(stored, (repeats, 1))[:whole], many_labels, **options)
 spent["stored, 32 steps at once"] = seconds(on_stored)
 
 for name, value in spent.items():
@@ -723,13 +730,13 @@ for name, value in spent.items():
 print(f"{'counted':25} {gain(*counted['this model'], 10):14.1f}")
 
 # %% [markdown]
-# With a base as small as GlyphNet, much of the time that is left is not arithmetic, as the third line shows. The larger the base, the nearer the time comes to the count. For the classic base, VGG16, with 512 photos and ten epochs on two cores, whole jobs with everything that belongs to them, see the table [What the freeze boundary saves](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/README.md#what-the-freeze-boundary-saves): the head was trained 9.3 times faster, with bit-equal weights.
+# With a base as small as GlyphNet, much of the time that is left is not arithmetic, as the third line shows. The larger the base, the nearer the time comes to the count. For the classic base, VGG16, with 512 photos of 160 pixels and ten epochs on two cores, whole jobs with everything that belongs to them, see the table [What the freeze boundary saves](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/README.md#what-the-freeze-boundary-saves): the head was trained 9.3 times faster, with bit-equal weights.
 #
 # ## 9. Augmentation: store versions, not one
 #
 # Augmentation makes a new version of each image in each epoch: turned, shifted, faded. Then the frozen part does not meet the same image twice, and there is nothing to store. Or is there? A version is an image like any other. Make $K$ versions of each, store the features of all, and take them **in turn**, one an epoch: after $K$ epochs the first comes again.
 #
-# There are wrong ways to do it that look almost the same in code. Here are two pipelines of `tf.data`, for a single image. Both make a version at random, and both keep what is expensive in a `cache`. `fit` goes through such a stream once an epoch. **Guess:** how many different versions does a network get to see in six epochs, from each?
+# There are wrong ways to do it that look almost the same in code. Here are three pipelines of `tf.data`, for a single image. All make a version at random, and all keep what is expensive in a `cache`. `fit` goes through such a stream once an epoch. **Guess:** how many different versions does a network get to see in six epochs, from each?
 
 # %%
 chosen = tf.constant(images[8])
@@ -747,15 +754,20 @@ def in_turn(epoch, versions=3):
 
 
 keras.utils.set_random_seed(0)
-streams = {"map, then cache": single.map(at_random).cache(), "cache, then map": single.cache().map(at_random)}
+turn = keras.layers.RandomRotation(0.1)
+streams = {
+    "map, then cache": single.map(at_random).cache(),
+    "cache, then map": single.cache().map(at_random),
+    "cache, then a Keras layer": single.cache().map(lambda image: turn(image, training=True)),
+}
 seen = {name: [next(iter(stream)).numpy() for _ in range(6)] for name, stream in streams.items()}
 seen["3 versions in turn"] = [in_turn(epoch) for epoch in range(6)]
 
 # %%
 different = {name: len({picture.tobytes() for picture in pictures}) for name, pictures in seen.items()}
 for name, count in different.items():
-    print(f"{name:19} {count} different in six epochs")
-assert list(different.values()) == [1, 1, 3]
+    print(f"{name:25} {count} different in six epochs")
+assert list(different.values()) == [1, 1, 6, 3]
 
 # %% tags=["nbval-ignore-output"]
 figure = plots.image_grid([picture for pictures in seen.values() for picture in pictures], columns=6)
@@ -766,13 +778,13 @@ for place, axes in enumerate(figure.axes):
 plots.show(
     figure,
     "One image in epochs 1 to 6. First row, map then cache: six times the same version. Second row, cache then map "
-    "in a seeded program: six times the same, too. Third row, three versions in turn: 1, 2, 3, 1, 2, 3.",
+    "in a seeded program: six times the same, too. Third row, cache then a layer of Keras: six different ones. Fourth row, three versions in turn: 1, 2, 3, 1, 2, 3.",
 )
 
 # %% [markdown]
 # The first is the well-known mistake: what stands before the cache is frozen with the rest. The network trains on one bent copy of each image, for ever.
 #
-# The second is what everybody recommends, and here it does *the same*. We called `set_random_seed`, so that the run could be repeated; and in a seeded program `tf.data` starts its random numbers anew with every pass. So a careful person, who seeds, gets no augmentation, and a careless one does.
+# The second is what everybody recommends, and here it does *the same*. We called `set_random_seed`, so that the run could be repeated; and in a seeded program TensorFlow's own random functions, `tf.random` and `tf.image.random_...`, begin the same numbers with every pass. So a careful person, who seeds, gets no augmentation. The third uses a layer of Keras, which counts on from pass to pass; but what it draws depends on all that ran before.
 #
 # The way out is to let nothing depend on what ran before: the version is a function of **(seed, image, number of the version)**. That can be repeated, it can differ from epoch to epoch, and it can be stored. `fitting.fit(..., augment=..., views=8)` does that with eight versions; `views="online"` makes a new one in every epoch, and stores nothing.
 #
@@ -787,14 +799,14 @@ test_images, test_labels = arrays(dataset.test)
 test_features = to_features.predict(test_images, batch_size=32, verbose=0)
 
 
-def right(model):
+def recognised(model):
     """For each test image, whether the model's head names its class."""
     suffix = freezing.split(model)[1]
     return suffix(test_features).numpy().argmax(axis=1) == test_labels
 
 
 model.set_weights(at_end)  # of the plain training in section 2
-correct = right(model)
+correct = recognised(model)
 
 # %% tags=["nbval-ignore-output"]
 low, high = evaluation.wilson_interval(correct.sum(), len(correct))
@@ -818,7 +830,7 @@ if is_small:
     assert steps_in(10, len(images)) == 20
 
 # %% [markdown]
-# Ours are a few dozen. Each moves a weight by the rate, 0.001, times what momentum has gathered, which is at most ten times the largest slope so far. Twenty such steps add up to no more than 0.2 of that slope: a stroll. So what if the head simply goes on? On stored features that costs next to nothing.
+# Is that enough? The training loss in section 2 has become small, so one might think so. What if the head simply goes on? On stored features that costs next to nothing.
 #
 # How far may it go for a fair comparison? As far as **the same arithmetic** takes it. Ten plain epochs cost $10\,(t + 3b)$. Spend $t$ of it on storing, and the rest on the head:
 
@@ -831,7 +843,7 @@ long = min(300, allowed["this model"])
 print("we shall take", long)
 
 # %% [markdown]
-# We let the head of section 6 start afresh and go on that far, and look at it now and then. **Guess:** it knows the few training images by heart after how many steps? And will it still get better afterwards, on images that it does not learn from?
+# We let the head of section 6 start afresh and go on that far, and look at it now and then. **Guess:** once it knows the few training images by heart, will it still get better on images that it does not learn from, and by how many points?
 
 # %% tags=["nbval-ignore-output"]
 validation_images, validation_labels = arrays(dataset.validation)
@@ -870,7 +882,7 @@ plots.show(
 )
 
 # %% [markdown]
-# The classic recipe stops on the slope. The network knows the training images nearly by heart by then, and yet it goes on improving on others, since the loss on the training images has not yet fallen to nothing.
+# The classic recipe stops just before the curve flattens. The network knows (nearly) all training images by heart by then, and yet it goes on improving on others: right is not all that the loss asks for, it asks for *surely* right.
 
 # %%
 if is_small:
@@ -879,28 +891,32 @@ if is_small:
     print("with more steps, validation accuracy rises by more than two points: True")
 
 # %% [markdown]
-# That was one draw of training images. Now the test, with three draws, and four ways to train the very same head, by the very same optimiser, at the very same rate. (The number of epochs was settled by arithmetic, not by looking at test images.)
+# That was one draw of training images. Now the test, with three draws, and five ways to train the very same head, by the very same optimiser. (The number of epochs was settled by arithmetic, not by looking at test images.)
 #
 # 1. the classic 10 epochs;
-# 2. as many as the same arithmetic allows;
-# 3. as many, augmented, but with **one** stored version: the mistake of section 9;
-# 4. as many, augmented, with **eight** stored versions (which costs seven more runs of the base).
+# 2. the same, at three times the rate: if steps are few, may they be longer?
+# 3. at the classic rate, as many epochs as the same arithmetic allows;
+# 4. as many, augmented, but with **one** stored version: the mistake of section 9;
+# 5. as many, augmented, with **eight** stored versions (which costs seven more runs of the base, and so up to twice the work).
+#
+# (On photos at most 300 epochs, and one draw where versions are made, so that nobody waits.)
 #
 # **Guess** their order, and write down by how many points each will differ from the first.
 
 
 # %%
-def trained(images, epochs, seed, **options):
+def trained(images, epochs, seed, rate=0.001, **options):
     """Train a new classic head on the same base, on stored features; which test images it gets right."""
     keras.utils.set_random_seed(seed)
     new = classic(base, classes)
-    sgd = keras.optimizers.SGD(learning_rate=0.001, momentum=0.9)
+    sgd = keras.optimizers.SGD(learning_rate=rate, momentum=0.9)
     fitting.fit(new, images, epochs=epochs, optimizer=sgd, seed=seed, verbose=0, **options)
-    return right(new)
+    return recognised(new)
 
 
 ways = {
     "10 epochs": {"epochs": 10},
+    "10 epochs, rate 0.003": {"epochs": 10, "rate": 0.003},
     f"{long} epochs": {"epochs": long},
     f"{long} epochs, 1 version": {"epochs": long, "augment": dataset.augment, "views": 1},
     f"{long} epochs, 8 versions": {"epochs": long, "augment": dataset.augment, "views": 8},
@@ -923,7 +939,7 @@ rows = [
     [way, f"{np.mean(values):.1f}", "  ".join(f"{value:.1f}" for value in values)]
     for way, values in each.items()
 ]
-print(plots.table(["the same head, the same rate", "test accuracy (%)", "each draw"], rows))
+print(plots.table(["the same head", "test accuracy (%)", "each draw"], rows))
 
 # %% tags=["nbval-ignore-output"]
 figure = matplotlib.figure.Figure(figsize=(7.5, 2.6), layout="constrained")
@@ -937,58 +953,67 @@ axes.set_xlabel("test accuracy (%): dots are draws, bars are means")
 axes.spines[["top", "right"]].set_visible(False)
 plots.show(
     figure,
-    "Test accuracy of the four ways, a dot a draw and a bar at the mean, the table above: on the digits 10 epochs "
-    "are the worst, 8 versions the best, and one version is worse than none.",
+    "Test accuracy of the five ways, a dot a draw and a bar at the mean, the table above: on the digits 10 epochs "
+    "at the classic rate are the worst, 8 versions the best, and one version is worse than none.",
 )
 
 # %% [markdown]
-# All ways met the same test images, so we compare them image by image, averaged over the draws. How would the difference change with other writers? The bootstrap of lesson 00 draws them anew, ten thousand times.
+# All ways met the same test images, so we compare them image by image, averaged over the draws. How would the difference change with other writers (or, of photos, with other photos)? The bootstrap of lesson 00 draws them anew, ten thousand times. It knows nothing of other training images; for these, look at the dots.
 
 # %% tags=["nbval-ignore-output"]
 groups = dataset.groups.get("test", np.arange(len(test_labels)))
-short, longer, one, eight = (np.array(answers) for answers in results.values())
+short, faster, longer, one, eight = (np.array(answers) for answers in results.values())
 comparisons = {
+    "10 epochs, faster, against 10": (faster, short),
     "more epochs against 10": (longer, short),
     "8 versions against none": (eight, longer[: len(eight)]),
     "8 versions against 1": (eight, one),
 }
 for name, (better, worse) in comparisons.items():
     difference, low, high = evaluation.bootstrap_difference(better, worse, groups)
-    print(f"{name:24} {100 * difference:+.1f} points (95% interval {100 * low:+.1f} to {100 * high:+.1f})")
+    print(f"{name:29} {100 * difference:+.1f} points (95% interval {100 * low:+.1f} to {100 * high:+.1f})")
 
 # %%
 if is_small:
-    ten, none, single, several = (np.mean(values) for values in each.values())
-    assert none - ten > 2 and several - none > 0.5 and several - single > 3 and none - single > 1
+    ten, quick, none, single, several = (np.mean(values) for values in each.values())
+    assert (
+        none > quick
+        and none - ten > 2
+        and several - none > 0.5
+        and several - single > 3
+        and none - single > 1
+    )
     assert (eight.mean(axis=1) > one.mean(axis=1)).all()
-    print("more steps gain more than 2 points: True")
+    print("more steps gain more than 2 points, and more than a higher rate does: True")
     print("eight versions are better than none, a single one is worse than none: True")
     print("eight versions are better than a single one in each draw, by more than 3 points on average: True")
 
 # %% [markdown]
-# Nothing about the network has changed from row to row, and nothing about the rate. What the classic recipe lacked was *steps*; they cost next to nothing once the constant part is computed once. And on the digits a single stored version does harm: the head learns from bent copies, without ever seeing that one digit can be bent in many ways.
+# Nothing about the network has changed from row to row. With so few images, ten epochs are few steps: a higher rate makes up for part of it, more steps for all, and these cost next to nothing once the constant part is computed once. (With thousands of photos ten epochs may be plenty.) And on the digits a single stored version does harm. Perhaps because the head learns from bent copies only, without seeing that one digit can be bent in many ways; we have not tested why.
 #
-# This is what storing is really for. Not to be done sooner, but to afford, for the same work, the training that the head needs.
+# This is what storing is really for. Not to be done sooner, but to afford, for about the same work, the training that the head needs.
 #
 # ## Summary
 #
 # - The **classic recipe** is a pretrained base, a pooling, a new head, `trainable = False`, `compile`, `fit`. Much of the old spelling raises today; what does *not* raise deserves your attention: preprocessing, logits without `from_logits`, ignored arguments.
 # - **Count** what trains by the formula; compare **bits** before and after. A flag counts from the next `compile`; BatchNormalization obeys its own flag, not `training=False`; Dropout fires in a frozen base that `fit` runs.
 # - The frozen part is a **constant function** of the image. Cut at the boundary, run it once, train the head on what it gives: the same weights.
-# - The **gain** is $E(t + 3b) / (K t + 3 E b)$: about $E$ times for a small head on a large base, and $K$ times less than that with $K$ versions.
-# - **Versions** must depend on their number, not on what ran before. Store several: a single one was worse than none.
-# - Judge a recipe by its **steps**.
+# - The **gain** is $E(t + 3b) / (K t + 3 E b)$ for up to $E$ versions: about $E$ times for a small head on a large base, and $K$ times less than that with $K$ versions.
+# - **Versions** must depend on their number, not on what ran before. Store several: on the digits a single one was worse than none.
+# - Judge a recipe by its **steps** as well as its rate: with few images, ten epochs are few.
 #
 # ### Try it yourself
 #
 # 1. Replace the classic head by a single `Dense` layer that starts at zeros (`kernel_initializer="zeros"`), as `classifier.build` does. How many weights learn now? Does accuracy suffer?
-# 2. Give the optimiser ten times the rate and the classic 10 epochs. Does a larger rate make up for missing steps?
+# 2. Three times the rate made up for part of the missing steps. What does ten times the rate do?
 # 3. In trap 1, change the flag after `compile` but *before* the first `fit`. What moves, and why?
-# 4. With VGG16 and 10 epochs, how many versions can be stored before storing costs more than it saves? First by the formula, then by `gain`.
+# 4. With VGG16 and 10 epochs, for which $K$ does the formula fall below 1? `gain` never does. Why is that right?
 #
 # ## What next
 #
-# The head has learned most of what fixed features can teach it. To get further, the base must move. **Lesson 05, Fine-tune**: which layers, how fast, with which safeguards, and how many steps, which then are no longer free.
+# **Practise first:** [the exercises](exercises/04_freeze_and_fit.ipynb) check what you write, and say what it shows. They take about an hour.
+#
+# The head has learned most of what fixed features can teach it. To get further, the base must move. [**Lesson 05, Fine-tune**](05_fine_tune.ipynb): which layers, how fast, with which safeguards, and how many steps, which then are no longer free.
 #
 # ## Further reading
 #
