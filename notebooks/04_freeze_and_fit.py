@@ -989,7 +989,7 @@ if is_small:
     print("eight versions are better than a single one in each draw, by more than 3 points on average: True")
 
 # %% [markdown]
-# Nothing about the network has changed from row to row. With so few images, ten epochs are few steps: a higher rate makes up for part of it, more steps for all, and these cost next to nothing once the constant part is computed once. (With thousands of photos ten epochs may be plenty.) And on the digits a single stored version does harm. Perhaps because the head learns from bent copies only, without seeing that one digit can be bent in many ways; we have not tested why.
+# Nothing about the network has changed from row to row. With so few images, ten epochs are few steps. Longer ones did not replace more of them (here; try other rates), and more cost next to nothing once the constant part is computed once. (With thousands of photos ten epochs may be plenty.) And on the digits a single stored version does harm. Perhaps because the head learns from bent copies only, without seeing that one digit can be bent in many ways; we have not tested why.
 #
 # This is what storing is really for. Not to be done sooner, but to afford, for about the same work, the training that the head needs.
 #
@@ -1000,12 +1000,12 @@ if is_small:
 # - The frozen part is a **constant function** of the image. Cut at the boundary, run it once, train the head on what it gives: the same weights.
 # - The **gain** is $E(t + 3b) / (K t + 3 E b)$ for up to $E$ versions: about $E$ times for a small head on a large base, and $K$ times less than that with $K$ versions.
 # - **Versions** must depend on their number, not on what ran before. Store several: on the digits a single one was worse than none.
-# - Judge a recipe by its **steps** as well as its rate: with few images, ten epochs are few.
+# - Judge a recipe by its **steps**, not by its epochs: with few images, ten epochs are few.
 #
 # ### Try it yourself
 #
 # 1. Replace the classic head by a single `Dense` layer that starts at zeros (`kernel_initializer="zeros"`), as `classifier.build` does. How many weights learn now? Does accuracy suffer?
-# 2. Three times the rate made up for part of the missing steps. What does ten times the rate do?
+# 2. Three times the rate did not replace the missing steps. What does ten times the rate do, to training and to test accuracy?
 # 3. In trap 1, change the flag after `compile` but *before* the first `fit`. What moves, and why?
 # 4. With VGG16 and 10 epochs, for which $K$ does the formula fall below 1? `gain` never does. Why is that right?
 #
