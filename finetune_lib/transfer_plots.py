@@ -34,12 +34,15 @@ def accuracy_against_labels(labels: Sequence[int], curves: dict[str, np.ndarray]
 
 
 def accuracy_against_labels_table(labels: Sequence[int], curves: dict[str, np.ndarray]) -> str:
-    """Mean and standard deviation over the draws of ``accuracy_against_labels``."""
-    rows = [
-        [name, *(f"{mean:.1f} ± {sd:.1f}" for mean, sd in zip(values.mean(0), spread(values), strict=True))]
-        for name, values in curves.items()
-    ]
-    return plots.table(["accuracy (%)", *(f"{count} labels" for count in labels)], rows)
+    """Mean and standard deviation over the draws of ``accuracy_against_labels``; of one draw, its value."""
+    rows = []
+    for name, values in curves.items():
+        cells = [f"{mean:.1f}" for mean in values.mean(axis=0)]
+        if len(values) > 1:
+            cells = [f"{mean} ± {sd:.1f}" for mean, sd in zip(cells, spread(values), strict=True)]
+        rows.append([name, *cells, str(len(values))])
+    columns = [f"{count} label{'s' if count > 1 else ''}" for count in labels]
+    return plots.table(["accuracy (%)", *columns, "draws"], rows)
 
 
 def spread(values: np.ndarray) -> np.ndarray:
@@ -164,9 +167,9 @@ def activation_maps_table(
 
 def _maps(model: keras.Model, image: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """What each layer makes of an image, ``(rows, columns, channels)``, by its name."""
-    several = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    several = keras.Model(model.input, {name: model.get_layer(name).output for name in names})
     outputs = several(np.asarray(image, "float32")[np.newaxis], training=False)
-    return {name: np.asarray(output)[0] for name, output in zip(names, outputs, strict=True)}
+    return {name: np.asarray(outputs[name])[0] for name in names}
 
 
 def _most_active(values: np.ndarray, channels: int) -> np.ndarray:
