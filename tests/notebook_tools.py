@@ -140,7 +140,7 @@ def execute(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> None:
     client = nbclient.NotebookClient(
         notebook, km=manager, resources={"metadata": {"path": str(folder)}}, **options
     )
-    client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log, not the cells' stderr
+    client.execute(cleanup_kc=True, stderr=subprocess.DEVNULL)  # the kernel's own log, not the cells' stderr
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -45,7 +45,7 @@ def test_a_lesson_runs_on_flowers(name, backbone_name, monkeypatch, capsys):
     client = nbclient.NotebookClient(
         notebook, km=manager, timeout=900, resources={"metadata": {"path": str(source.parent)}}
     )
-    client.execute(stderr=subprocess.DEVNULL)  # raises where a cell fails
+    client.execute(cleanup_kc=True, stderr=subprocess.DEVNULL)  # raises where a cell fails
     text = "\n".join(
         output.text for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output
     )
