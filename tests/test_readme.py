@@ -1,6 +1,5 @@
 """README.md says what is so: its example runs, and its table is what was measured."""
 
-import ast
 import csv
 import pathlib
 import re
@@ -95,14 +94,3 @@ def test_links_inside_the_project_resolve() -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", README):
         if not re.match(r"[a-z]+:", target):
             assert (ROOT / target).exists(), target
-
-
-def test_lesson_01_quotes_the_table() -> None:
-    source = (ROOT / "notebooks" / "01_transfer_learning.py").read_text(encoding="utf-8")
-    (quoted,) = re.findall(r"(?ms)^BENCHMARK = (\{.*?^\})", source)
-    (table,) = re.findall(r"(?ms)^<!-- measured -->\n```\n(.*?)\n```", README)
-    five, twenty = table.split("20 labels a class")
-    for name, by_count in ast.literal_eval(quoted).items():
-        for count, text in ((5, five), (20, twenty)):
-            mean, spread = by_count[count]
-            assert re.search(rf"(?m)^{name} +{mean}% +{spread}% ", text), (name, count)

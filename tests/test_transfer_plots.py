@@ -1,10 +1,16 @@
 """What the figures of lessons 01 and 05 show: accuracy against labels, filters, activation maps."""
 
+import ast
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
 
-from finetune_lib import classifier, transfer_plots
+from finetune_lib import backbones, classifier, transfer_plots
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_accuracy_against_labels_shows_every_draw_and_the_means():
@@ -69,3 +75,30 @@ def test_activation_maps_are_those_of_the_model(names):
     assert np.allclose(shown, np.asarray(outputs)[0][..., most[-1]])
     last = transfer_plots.activation_maps_table(model, image, names, channels=3).splitlines()[-1].split()
     assert last[0] == names[-1] and last[-3:] == [str(number) for number in most]
+
+
+@pytest.mark.parametrize("name", [backbone.name for backbone in backbones.ALL])
+def test_the_first_filters_of_every_backbone_can_be_shown(name):
+    model = classifier.build(name, ["a", "b"], weights=None, image_size=(64, 64))
+    first = next(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    pictures = [
+        axes.images[0].get_array() for axes in transfer_plots.filters(model, first, 9).axes if axes.images
+    ]
+    assert len(pictures) == 9 and all(0 <= picture.min() <= picture.max() <= 1 for picture in pictures)
+
+
+def test_the_benchmark_that_lesson_01_quotes_is_the_one_in_the_readme():
+    lesson = (ROOT / "notebooks" / "01_transfer_learning.py").read_text(encoding="utf-8")
+    quoted = ast.literal_eval(re.search(r"(?ms)^BENCHMARK = (\{.*?^\})", lesson)[1])
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tables = re.findall(r"(?ms)^digits_wild, (\d+) labels a class;(.*?)(?=^digits_wild|^```)", readme)
+    found = {
+        (method, int(count)): (float(mean), float(sd))
+        for count, table in tables
+        for method, mean, sd in re.findall(r"(?m)^(\S.*?)  +([\d.]+)% +([\d.]+)%", table)
+    }
+    for method, by_count in quoted.items():
+        for count, numbers in by_count.items():
+            assert found[method, count] == numbers, (method, count)
+    behind = found["textures, all tuned", 5][0] - found["from scratch", 5][0]
+    assert -22 < behind < -18  # "twenty points behind"
