@@ -1048,8 +1048,6 @@ else:  # or free here
 #
 # ### Try it yourself
 #
-# **Practise first:** [the exercises](exercises/01_transfer_learning.ipynb) check what you write, and say what it shows. They take about an hour. Then:
-#
 # 1. Section 5 guessed that random numbers keep what textures let go. Ask a third question in the manner of section 3: is the digit moved to the left or to the right (`np.roll` by 4 pixels)? Predict the three accuracies after block 4, then measure. Does the guess hold? And for up and down?
 # 2. In section 5, add `glyphs` as a third start. Does the order at the head survive when everything may move?
 # 3. In section 8, find the number of epochs at which storing beats a machine thirty times faster, for the head alone. Why can storing never save more than a certain factor for block 5 and head?

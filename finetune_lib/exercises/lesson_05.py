@@ -329,7 +329,7 @@ question_4 = checks.choice(
     "b",
     {
         "a": "One at a time finds what helps *alone*, in this order. What helps only together it throws away twice.",
-        "b": "In lesson 05 more steps on the same few images taught nothing, and with augmentation they did. Twenty steps are too few to see the other versions of the images. Try both at once, then take one away.",
+        "b": "Twenty steps are too few to see many versions of the images, and without new versions more steps see the same few images again. Try both at once, then take one away.",
         "c": "Seeds make a result more certain. If each alone gains nothing, they would make that more certain.",
     },
 )
