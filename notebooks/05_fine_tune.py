@@ -44,18 +44,15 @@ environment.report()
 
 # %%
 # @title Which data, and which network? { display-mode: "form" }
-data_name = (
-    "auto"  # @param ["auto", "digits_wild", "digits", "tf_flowers", "cats_vs_dogs"] {allow-input: true}
-)
+data_name = "auto"  # @param ["auto", "digits_wild", "tf_flowers", "cats_vs_dogs"] {allow-input: true}
 backbone_name = "auto"  # @param ["auto", "GlyphNet", "MobileNetV2", "EfficientNetV2B0", "VGG16"]
 
 from finetune_lib import backbones, classifier
 
 data_name, backbone_name = classifier.choose(data_name, backbone_name)
 backbone = backbones.get(backbone_name)
-depths = [
-    backbone.cut_points[place] for place in (-1, -2, -4)
-]  # where to unfreeze from: near the head, deeper, deepest
+# Where to unfreeze from: near the head, deeper, deepest.
+depths = [backbone.cut_points[place] for place in (-1, -2, -4)]
 
 # %% [markdown]
 # A network learns a little differently from other training images. So we repeat whatever we compare with other **draws** of them. That takes time, and a CPU has little of it: the next cell says how many draws, how many labels a class, how many steps at which rate, and how many augmented versions there are of each image (`"online"`: a new one each time). With a GPU, raise them. Where the rate comes from, section 7 will tell.
@@ -71,7 +68,7 @@ few = label_counts[1]  # labels a class, wherever we do not vary them
 # %% [markdown]
 # The mark to beat is what lesson 04 left us with: **frozen features and a trained head**. It is cheap, and it cannot break anything. Fine-tuning costs more, and has to earn it.
 #
-# Which images shall decide? Everything in this lesson is a decision, so we look at **validation** images, all through to section 8, where we read the test images, once.
+# Which images shall decide? Everything in this lesson is a decision, so we look at **validation** images, until section 9, where we read the test images, once.
 #
 # Three small tools: train for a number of *steps*, measure, copy.
 
@@ -98,6 +95,7 @@ def accuracy(model, dataset):
     return 100 * evaluation.evaluate(model, dataset, "validation").accuracy
 
 
+# %%
 def copy_of(model):
     """Another model with the same weights."""
     twin = keras.models.clone_model(model)
@@ -106,7 +104,7 @@ def copy_of(model):
 
 
 # %% [markdown]
-# And the heads, one for each draw: 150 steps, to where more would change little (lesson 04). They, and whatever we compare with them later, meet equally many versions of each image: a head on a few *stored* versions would be done sooner, and we might take for a gain of fine-tuning what comes of seeing more versions. `safeguards` are two settings whose turn comes in section 8.
+# And the heads, one for each draw: 200 steps, to where more would change little (lesson 04). They, and whatever we compare with them later, meet equally many versions of each image: a head on a few *stored* versions would be done sooner, and we might take for a gain of fine-tuning what comes of seeing more versions. `safeguards` are two settings whose turn comes in section 8.
 
 # %% tags=["nbval-ignore-output"]
 datasets, heads, head_rate = {}, {}, 2e-3
@@ -119,7 +117,7 @@ def prepare(count, draw):
     model = classifier.build(backbone_name, dataset.class_names, image_size=dataset.image_size)
     freezing.freeze(model)
     options = {"learning_rate": head_rate, "augment": dataset.augment, "seed": draw}
-    train(model, dataset, 150, **options, **safeguards)
+    train(model, dataset, 200, **options, **safeguards)
     datasets[count, draw], heads[count, draw] = dataset, model
 
 
@@ -190,7 +188,7 @@ def tuned(count, draw, boundary, steps, *, head_first=True, augment=True, **sett
 
 
 # %% [markdown]
-# Suspect 2 gets three repairs at once (section 3 looks at the last of them alone), and the two safeguards of section 8, with which the head was trained, come along, so this row cannot tell them apart: the rate rises over the first tenth of the steps, then falls to zero, and is ten times lower in the first layer than in the head. Its highest value stays what it was, 0.001. At the end suspect 3 gets 80 steps. That is still few (`fitting.fine_tune` takes 600), so on the digits we make them twice as long, 0.002.
+# Suspect 2 gets three repairs at once: the rate rises over the first tenth of the steps, then falls to zero, and is ten times lower in the first layer than in the head. (Section 3 looks at the last of these alone.) The two safeguards of section 8, with which the head was trained, come along, so this row cannot tell them apart. The highest rate stays what it was, 0.001. At the end suspect 3 gets 80 steps. That is still few (`fitting.fine_tune` takes 600), so on the digits we make them twice as long, 0.002.
 
 # %%
 constant = {"optimizer": keras.optimizers.Adam(1e-3)}
@@ -220,19 +218,16 @@ models = {
 }
 models["naive", 0] = model  # the one that we have seen
 models |= {("frozen", draw): heads[few, draw] for draw in range(draws)}
+
+# %% tags=["nbval-ignore-output"]
 scores = {
     name: np.array([accuracy(models[name, draw], datasets[few, draw]) for draw in range(draws)])
     for name in ("frozen", *repairs)
 }
-rows = [
-    [
-        name,
-        *(f"{value:.1f}" for value in values),
-        f"{values.mean():.1f}",
-        f"{(values - scores['frozen']).mean():+.1f}",
-    ]
-    for name, values in scores.items()
-]
+rows = []
+for name, values in scores.items():
+    ahead = (values - scores["frozen"]).mean()
+    rows.append([name, *(f"{value:.1f}" for value in values), f"{values.mean():.1f}", f"{ahead:+.1f}"])
 header = ["validation accuracy (%)", *(f"draw {draw}" for draw in range(draws)), "mean", "against frozen"]
 print(plots.table(header, rows))
 
@@ -263,14 +258,14 @@ if is_default:
     assert (scores["1. head first"] > scores["naive"] + 15).all()
     assert mean["1. head first"] < mean["frozen"] - 2
     assert mean["2. gentle rates"] > mean["1. head first"] + 1
-    assert mean["4. more steps"] > max(mean["frozen"], mean["3. augmentation"]) + 0.5
+    assert mean["4. more steps"] > mean["frozen"]
     print("head first gains more than 15 points in each draw, and is still below frozen: True")
     print("gentle rates gain further; more steps, with augmentation, lead beyond frozen: True")
 
 # %% [markdown]
 # Read it as two halves. The first two repairs **stop the damage**: they bring us back to about where we would be without fine-tuning. The last two **make the gain**, the last one also by doubling the rate. What more steps gain *without* augmentation this table does not say: measure it (exercise 3).
 #
-# This is why "I tried fine-tuning, and it did not help" is so common. Half a recipe is often harmful, or gains little. The rest of the lesson takes the parts one at a time.
+# This is why "I tried fine-tuning, and it did not help" is so common. Half a recipe is harmful, or gains little. The rest of the lesson takes the parts one at a time.
 #
 # ## 2. Head first, and what it does not protect from
 #
@@ -458,7 +453,7 @@ for size in (2, 8, 32):
 # %% [markdown]
 # The weights above such a layer were trained for the statistics of a large data set. In training mode they now get those of a handful, which even differ from batch to batch. Wu and He ([1803.08494](https://arxiv.org/abs/1803.08494)) show the error of networks rising steeply as batches get small.
 #
-# Second: no gradient is needed to do this damage. We build a tiny network with a BatchNormalization that knows all the digits, and train it on 10 of them **with a learning rate of zero**: once as `freezing.unfreeze_from` leaves it, once as Keras does it unless told otherwise. **Guess:** what moves?
+# Second: no training is needed to do this damage. We build a tiny network with a BatchNormalization that knows all the digits, and only *show* it ten of them, thirty times, in training mode, as `fit` would. There is no loss, no gradient, no optimiser. Once the layer is as `freezing.unfreeze_from` leaves it, once as Keras makes it unless told otherwise. **Guess:** what moves?
 
 # %%
 inputs = keras.Input((32, 32, 3), name="image")
@@ -471,25 +466,26 @@ known = [convolved.mean(axis=(0, 1, 2)), convolved.var(axis=(0, 1, 2))]  # of al
 tiny.get_layer("normalization").set_weights([np.ones(8), np.zeros(8), *known])
 
 # %% tags=["nbval-ignore-output"]
-ten_images = data.load("digits_wild", labels_per_class=1)
-moved_layers, drift = {}, {}
+moved_weights, drift = {}, {}
 for learns in (False, True):
-    before = tiny(pool[:200]).numpy()
     freezing.unfreeze_from(tiny, "convolution", train_batch_normalization=learns)
-    report = train(tiny, ten_images, 30, learning_rate=0.0)
-    moved_layers[learns] = [path for path, yes in report.moved.items() if yes]
-    drift[learns] = np.linalg.norm(tiny(pool[:200]).numpy() - before) / np.linalg.norm(before)
+    old_weights, old_answers = tiny.get_weights(), tiny(pool[:200]).numpy()
+    for _ in range(30):
+        tiny(pool[:10], training=True)
+    pairs = zip(tiny.weights, old_weights, strict=True)
+    moved_weights[learns] = [weight.name for weight, old in pairs if not np.array_equal(weight.numpy(), old)]
+    drift[learns] = np.linalg.norm(tiny(pool[:200]).numpy() - old_answers) / np.linalg.norm(old_answers)
 print(f"the answers to 200 images have changed by {drift[True]:.0%}")
 
 # %%
-for learns, names in moved_layers.items():
-    print(f"BatchNormalization trainable: {learns!s:5}  moved: {' '.join(names) or 'nothing'}")
-assert moved_layers == {True: ["normalization"], False: []}
+for learns, names in moved_weights.items():
+    print(f"BatchNormalization trainable: {learns!s:5}  moved: {', '.join(names) or 'nothing'}")
+assert moved_weights == {True: ["moving_mean", "moving_variance"], False: []}
 assert drift[True] > 0.01 and drift[False] < 1e-4
-print("answers have changed by more than 1%, at a learning rate of zero: True")
+print("the answers have changed by more than 1%, without any training: True")
 
 # %% [markdown]
-# Without a single step of descent the network answers differently. So **freeze BatchNormalization**, also in the blocks that you unfreeze: `unfreeze_from` does, unless you ask for `train_batch_normalization=True`, and `fit` checks afterwards that the statistics are the same, bit by bit. Consider letting it learn when you have thousands of images and batches of 32 or more (a rule of thumb, not measured here); or from scratch, where there is nothing to keep.
+# Nobody has trained it, and the network answers differently. So **freeze BatchNormalization**, also in the blocks that you unfreeze: `unfreeze_from` does, unless you ask for `train_batch_normalization=True`, and `fit` checks afterwards that the statistics are the same, bit by bit. Consider letting it learn when you have thousands of images and batches of 32 or more (a rule of thumb, not measured here); or from scratch, where there is nothing to keep.
 #
 # ## 5. How deep?
 #
@@ -552,8 +548,10 @@ print(transfer_plots.accuracy_against_labels_table(label_counts, curves))
 gain = curves[depths[-1]] - curves["head"]  # each draw against its own head
 if is_default:
     assert gain.mean() > 0.5 and gain[:, 0].mean() > -1 and np.sum(gain > 0) >= 4
+    assert abs(curves[depths[-1]].mean() - curves[depths[-2]].mean()) < 2
     print("from the deepest boundary on: ahead of the head on average, in at least 4 of 6 pairs: True")
-    print("and with 2 labels a class it is on average not more than a point behind: True")
+    print("with 2 labels a class it is on average not more than a point behind: True")
+    print("from block 1 and from block 3 on differ by less than 2 points on average: True")
 
 # %% tags=["nbval-ignore-output"]
 more = (curves["head"][:, -1] - curves["head"][:, -2]).mean()
@@ -563,9 +561,9 @@ print(f"{label_counts[-2]} labels: from the head to the deepest boundary {gain[:
 # %% [markdown]
 # On the digits the rule does not hold: the deepest is not the one that suffers from few labels. Freedom is not what overfits; *how far one goes* is. Starting from a trained head, with low rates that fall to zero, the network stays near where it began (section 2 of lesson 02b), however many weights may move. (Mind the spread, too: with two labels a class, *which* two matters more than anything in this lesson.)
 #
-# Then what should decide the depth? *Where the new images differ from the old.* Features become more particular from layer to layer (Yosinski et al., [1411.1792](https://arxiv.org/abs/1411.1792)). Lee et al. ([2210.11466](https://arxiv.org/abs/2210.11466)) tried each block alone: where the pictures had changed (noise, blur, contrast), the *first* block was the one to tune; where the labels had, the last. Wild digits are faded, noisy, inverted strokes of a pen: a change of the picture. Photos of flowers look like ImageNet's. Our table does not show that the first block matters most: from block 3 on does about as well as from block 1. Only block 1 trained alone would tell (exercise 2). So:
+# Then what should decide the depth? *Where the new images differ from the old.* Features become more particular from layer to layer (Yosinski et al., [1411.1792](https://arxiv.org/abs/1411.1792)). Lee et al. ([2210.11466](https://arxiv.org/abs/2210.11466)) tried each block alone: where the pictures had changed (noise, blur, contrast), the *first* block was the one to tune; where the labels had, the last. Wild digits are faded, noisy, inverted strokes of a pen: a change of the picture. Photos of flowers look like ImageNet's. Our table does not show that the first block matters most: from block 3 on does about as well as from block 1 on. Only block 1 trained alone would tell (exercise 2). So:
 #
-# - **Try three depths**, the top block, the middle, and the deepest that you can afford, from the same head, on validation images, with more than one draw. Here blocks 4 and 3 make nearly all of the gain, on average over the three numbers of labels; blocks 1 and 2 add hardly anything that two draws could show.
+# - **Try three depths**, the top block, the middle, and the deepest that you can afford, from the same head, on validation images, with more than one draw. Which of the two deeper ones is the best on digits, two draws cannot say.
 # - **If two are equally good, take the shallower**: it is cheaper, and forgets less, as we shall see.
 # - **Mind the last two lines above.** If labels can be had, they may gain more than any depth does.
 #
@@ -643,10 +641,10 @@ if is_default:
     old, new = (np.array([values[:, place].mean() for values in memory.values()]) for place in (0, 1))
     frozen_old, _, _, gentle_old, fast_old, no_ratio_old = old
     assert frozen_old - gentle_old < 6 < 15 < frozen_old - fast_old and no_ratio_old < fast_old - 15
-    assert abs(new[4] - new[3]) < 4
+    assert abs(new[4] - new[3]) < 4 and new[5] < new[4]
     print("gentle: less than 6 points of the old task are lost: True")
     print("rate 0.01: more than 15; without a ratio at least another 15: True")
-    print("yet on digits rate 0.01 with a ratio is within 4 points of gentle: True")
+    print("yet on digits rate 0.01 with a ratio is within 4 points of gentle; without one it is lower: True")
 
 # %% [markdown]
 # Here is the surprise. At a rate of 0.01 with a ratio of 10 the network loses a good part of its old task, **and the digits hardly show it**. A good validation accuracy does not tell you that the features are still what they were. (Without a ratio the digits suffer, too.) And the ratio is what protects them: with one rate for all, three quarters or so of the old task are gone.
@@ -745,7 +743,7 @@ reports = fitting.fine_tune(
     model,
     dataset,
     depths[-1],
-    head_steps=150,
+    head_steps=200,
     steps=steps,
     head_learning_rate=head_rate,
     learning_rate=rate,
@@ -765,14 +763,14 @@ if is_default and not environment.gpu_names():  # a GPU adds up in another order
 # %% [markdown]
 # There is no magic in it, and no luck: training depends on nothing but data, settings and seed. (It can do more: with `checkpoint="my_run"` it survives being killed at any moment, and goes on where it was.)
 #
-# Both stages on one axis. The grey line is where the boundary moved. **Before you read the table:** in which stage is training accuracy at its end, and in which does validation accuracy still rise? What do the two losses do?
+# Both stages on one axis. The grey line is where the boundary moved. **Before you read the table:** in which stage is training accuracy at its end? What do the validation curves do before the line, and after it?
 
 # %% tags=["nbval-ignore-output"]
 plots.show(
     plots.learning_curves(reports),
     "Loss and accuracy of both stages against the epoch, training and validation, the table below: in the first stage "
-    "training accuracy goes to 1 and validation accuracy levels off; beyond the grey line validation loss "
-    "falls once more and validation accuracy rises.",
+    "training accuracy goes to 1 and the validation curves level off; beyond the grey line validation loss falls once "
+    "more.",
 )
 print(plots.learning_curves_table(reports))
 
@@ -780,10 +778,9 @@ print(plots.learning_curves_table(reports))
 first_stage, second_stage = (report.history for report in reports)
 if is_default:
     assert first_stage["accuracy"][-1] > 0.95
-    assert second_stage["val_accuracy"][-1] > first_stage["val_accuracy"][-1]
     assert second_stage["val_loss"][-1] < first_stage["val_loss"][-1]
     print("training images known by heart in the first stage: True")
-    print("beyond the boundary validation accuracy rises and validation loss falls: True")
+    print("beyond the boundary validation loss falls further: True")
 
 # %% [markdown]
 # In the first stage the network has soon learned all that a head can learn from these features: the curves go flat, and more steps would not help. Then the boundary moves, the features themselves learn, and there is room again.
@@ -920,6 +917,7 @@ changes = {
 }
 
 
+# %% tags=["nbval-ignore-output"]
 def most_active(output):
     """The eight channels with the highest mean, for each image."""
     return [set(row) for row in np.argsort(-output.numpy().mean(axis=(1, 2)), axis=1)[:, :8]]
@@ -929,8 +927,6 @@ shared = {
     name: np.mean([len(a & b) for a, b in zip(most_active(old), most_active(new), strict=True)])
     for name, old, new in zip(watched, *outputs, strict=True)
 }
-
-# %% tags=["nbval-ignore-output"]
 plots.show(
     plots.bars(list(changes), {"change": list(changes.values())}, "change of what comes out (%)"),
     "Relative change of each block's output in percent: "
@@ -984,38 +980,20 @@ print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB; the same answers to {le
 
 
 # %%
-questions = [
-    (
-        "Is there a network pretrained on\npictures like yours?",
-        "no",
-        "Weigh other sources; with many labels,\nfrom scratch (lesson 01)",
-    ),
-    (
-        "A head on frozen features:\ngood enough for its purpose?",
-        "yes",
-        "Stop. Nothing is cheaper,\nnothing is forgotten (lesson 04)",
-    ),
-    (
-        "fine_tune from top, middle, bottom:\nis one better, in most draws?",
-        "no",
-        "Below frozen? Repair (section 1).\nEqual? More labels, or stay frozen",
-    ),
-    ("Is a shallower one as good?", "yes", "Take that: cheaper,\nforgets less (sections 5 and 6)"),
-]
-second_half = [
-    (
-        "Must the old task survive, or will\nimages come that look different?",
-        "yes",
-        "Measure it. Lower rate, higher\nratio, fewer layers (section 6)",
-    ),
-]
-questions += second_half
+chart = """
+Is there a network pretrained on / pictures like yours? | no | Weigh other sources; with many labels, / from scratch (lesson 01)
+A head on frozen features: / good enough for its purpose? | yes | Stop. Nothing is cheaper, / nothing is forgotten (lesson 04)
+fine_tune from top, middle, bottom: / is one better, in most draws? | no | Below frozen? Repair (section 1). / Equal? More labels, or stay frozen
+Is a shallower one / as good? | yes | Take that: cheaper, / forgets less (sections 5 and 6)
+Must the old task survive, or will / images come that look different? | yes | Measure it. Lower rate, higher / ratio, fewer layers (section 6)
+"""
+questions = [line.replace(" / ", "\n").split(" | ") for line in chart.strip().splitlines()]
 last = "Read the test images, once.\nSave it (sections 9 and 10)"
 
 
 # %%
 def decision_chart(questions, last):
-    """The questions one below the other; to the right what to do where an answer leads aside."""
+    """The questions one below the other, and to the right what to do where an answer leads aside."""
     figure = matplotlib.figure.Figure(figsize=(8.5, 7))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 10), ylim=(-len(questions) - 0.4, 0.4))
@@ -1030,10 +1008,7 @@ def decision_chart(questions, last):
         axes.annotate("", place_to, place_from, arrowprops=style)
         axes.text(x, y, word, ha="center", va="center", color=plots.VERMILION, weight="bold")
 
-    lefts = [
-        box(2.4, -place, f"{place + 1}. {question}", plots.BLUE)
-        for place, (question, *_) in enumerate(questions)
-    ]
+    lefts = [box(2.4, -place, f"{place + 1}. {row[0]}", plots.BLUE) for place, row in enumerate(questions)]
     lefts.append(box(2.4, -len(questions), last, plots.GREY))
     for place, (_, aside, action) in enumerate(questions):
         right = box(7.6, -place, action, plots.VERMILION)
@@ -1065,7 +1040,7 @@ for left, right in [*rows, ["6.", last]]:
 # | rate of the last layer | the range test's suggestion to some times that; 0.001 here | validation falls at once: too high; nothing moves: too low | a third, or three times |
 # | rates below | `layer_rate_ratio=10` | the old task collapses | 30, or 100 |
 # | warm-up, decay | a tenth of the steps, half a cosine | the first epochs throw accuracy down; the last ones jump | on, both |
-# | steps | 600 each stage; at least 100 | training accuracy is still rising at the end | twice as many |
+# | steps | 600 each stage; not 20 | training accuracy is still rising at the end | twice as many |
 # | augmentation | what keeps the label (lesson 03) | training accuracy 100% at once, validation flat | more of it, before more steps |
 # | depth | top, middle, deepest | none gains in most draws | stay frozen, get labels |
 # | BatchNormalization | frozen | frozen weights are bit-identical, answers are not | `unfreeze_from` freezes it |
@@ -1074,9 +1049,9 @@ for left, right in [*rows, ["6.", last]]:
 #
 # ## Summary
 #
-# - Half a recipe **hurts**: here a random head cost far more than fine-tuning gained, and one high rate about as much as it gained. First stop the damage (head first, gentle rates), then make the gain (steps **and** augmentation).
+# - Half a recipe **hurts**: here a random head cost far more than fine-tuning gained, and one high rate under a trained head still more than two points. First stop the damage (head first, gentle rates), then make the gain (steps **and** augmentation).
 # - A trained head makes the gradient small; **Adam steps as far all the same**. Carefulness is in the rate: warmed up, decayed, lower for early layers. For Adam the *step* is scaled, not the gradient.
-# - **BatchNormalization** moves at a learning rate of zero. Freeze it.
+# - **BatchNormalization** moves without being trained. Freeze it.
 # - **Depth**: try three, by validation, over draws. With gentle rates, few labels are no reason to stay shallow.
 # - **Forgetting** need not show in the new task's accuracy. Measure it if you need the old task, or if images unlike yours will come.
 # - The **range test** finds the order of magnitude and the cliff, not the decision.
