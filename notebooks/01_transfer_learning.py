@@ -610,7 +610,7 @@ def trained(network, name, draw, count, start, boundary, steps, learning_rate, h
 # The one from scratch gets more than three times as many, 500 steps at the usual rate, through all blocks. Its head starts at random numbers: the zeros that this course starts heads at protect good features (lesson 02b), but here there are none to protect.
 
 # %% tags=["nbval-ignore-output"]
-boundary = "block4" if backbone_name == "GlyphNet" else backbone.fine_tune_from
+boundary = backbone.cut_points[-1]  # the last block
 bottom = pretrained.layers[0].name
 TUNE_STEPS, SCRATCH_STEPS = 150, 500
 tune_rate, scratch_rate = comparison.recipes(backbone_name)[1].learning_rate, comparison.SCRATCH.learning_rate
