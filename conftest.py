@@ -17,6 +17,9 @@ def pytest_configure(config):
     cache = tempfile.TemporaryDirectory(prefix="finetune_cache_")
     os.environ["FINETUNE_CACHE"] = cache.name
     config.add_cleanup(cache.cleanup)
+    course = tempfile.TemporaryDirectory(prefix="finetune_course_")  # likewise the models that lessons save
+    os.environ["FINETUNE_COURSE"] = course.name
+    config.add_cleanup(course.cleanup)
     config.option.nbval_sanitize_with = str(config.rootpath / "tests" / "nbval_sanitize.cfg")
 
 
@@ -24,6 +27,11 @@ def pytest_collectstart(collector):
     """Never compare stderr: warnings and progress bars differ from machine to machine."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("stderr",)
+
+
+def pytest_collection_modifyitems(items):
+    """Those on photos first: each takes minutes, and begun last would keep one of two processes waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("network") is None)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -16,8 +16,7 @@ from finetune_lib import arrays, augmentation, catalog, digits, photos, splits
 PHOTO_SIZE = (224, 224)
 KEPT_BYTES = 512 * 2**20
 LEAST_PHOTOS = 4
-# Without TensorFlow's tuning of streams: closing one can wait for its thread, which sleeps as long as it has
-# run, up to a minute, so that training seems to hang at its end (TensorFlow 2.21).
+# Tuned streams can take a minute to close, so that training seems to hang at its end (TensorFlow 2.21).
 UNTUNED = tf.data.Options()
 UNTUNED.autotune.enabled = False
 
@@ -65,6 +64,7 @@ class ImageDataset:
         augment: a change of an image that keeps its label and suits these images (see ``augmentation``).
         groups: for each part that has them, ``(size,)``: who or what made each image (a writer, a
             patient, a camera). Images of one group are alike, so a group never stands in two parts.
+        places: likewise, if known, which image it is: ``"roses/12.jpg"``, ``"digit 915"``.
         notes: what was left out (copies, unreadable files), a sentence each; ``load`` prints them.
     """
 
@@ -78,6 +78,7 @@ class ImageDataset:
     provenance: Provenance
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    places: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -193,6 +194,7 @@ def load(
         provenance=dataclasses.replace(provenance, sha256=splits.fingerprint(found)),
         augment=augment,
         groups={} if found.groups is None else _by_part(found.groups, rows),
+        places=_by_part(found.places, rows),
         notes=tuple(notes),
     )
 
@@ -254,13 +256,14 @@ def from_arrays(
     provenance: Provenance = ARRAYS,
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = augmentation.photos,
     groups: dict[str, np.ndarray] | None = None,
+    places: dict[str, np.ndarray] | None = None,
 ) -> ImageDataset:
     """Make an ``ImageDataset`` from arrays in memory.
 
     Args:
         train, validation, test: ``(images, labels)``; images uint8 or float32 ``(count, height, width, 3)``,
             raw RGB 0..255; labels integers ``(count,)`` from 0 to ``len(class_names) - 1``.
-        augment, groups: see ``ImageDataset``.
+        augment, groups, places: see ``ImageDataset``.
 
     Raises:
         ValueError: if a part is empty, has another shape, or has labels without a class name.
@@ -296,6 +299,7 @@ def from_arrays(
         provenance=provenance,
         augment=augment,
         groups=groups or {},
+        places=places or {},
         **streams,
     )
 
@@ -306,12 +310,11 @@ def _load_digits(name: str, labels_per_class: int | None, seed: int) -> ImageDat
     return from_arrays(
         name,
         [str(digit) for digit in range(10)],
-        train=(images[rows["train"]], labels[rows["train"]]),
-        validation=(images[rows["validation"]], labels[rows["validation"]]),
-        test=(images[rows["test"]], labels[rows["test"]]),
+        **{part: (images[chosen], labels[chosen]) for part, chosen in rows.items()},
         provenance=Provenance(digits.SOURCE, digits.URL, digits.LICENCE),
         augment=augmentation.drawings,
         groups={part: writers[chosen] for part, chosen in rows.items()},
+        places={part: np.array([f"digit {row}" for row in chosen]) for part, chosen in rows.items()},
     )
 
 

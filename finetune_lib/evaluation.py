@@ -21,7 +21,8 @@ class Evaluation:
         class_names: label ``i`` is called ``class_names[i]``.
         labels: int64 ``(count,)``, the truth.
         probabilities: float32 ``(count, classes)``, each row summing to 1.
-        groups: int64 ``(count,)``, who or what made each image, or None where unknown.
+        groups: ``(count,)``, who or what made each image, or None where unknown.
+        places: str ``(count,)``, which image each row is about (see ``data.ImageDataset``), or None.
     """
 
     part: str
@@ -29,6 +30,7 @@ class Evaluation:
     labels: np.ndarray
     probabilities: np.ndarray
     groups: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     @property
     def predictions(self) -> np.ndarray:
@@ -73,8 +75,14 @@ def evaluate(model: keras.Model, dataset: data.ImageDataset, part: str = "test")
         class_names=dataset.class_names,
         labels=labels.argmax(axis=-1) if labels.ndim > 1 else labels,
         probabilities=to_probabilities(model, outputs),
-        groups=dataset.groups.get(part),
+        groups=_of_each(dataset.groups.get(part), labels),
+        places=_of_each(dataset.places.get(part), labels),
     )
+
+
+def _of_each(known: np.ndarray | None, labels: np.ndarray) -> np.ndarray | None:
+    """What is known of each image; nothing, if the part was cut down and it is of others, too."""
+    return known if known is not None and len(known) == len(labels) else None
 
 
 def classify(
@@ -118,16 +126,45 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Wilson's score interval for a proportion (J. Am. Stat. Assoc. 22, 1927), good near 1 too.
 
     It speaks of new images from the same sources. Images of one writer or patient are alike, so for new
-    sources the truth is wider: see ``bootstrap_difference``, which resamples whole groups.
+    sources the truth is wider: see ``bootstrap_interval``, which resamples whole groups.
     """
     interval = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
+def bootstrap_interval(
+    correct: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The interval of an accuracy by the bootstrap, over whole groups or image by image.
+
+    Whole groups (writers) are drawn with replacement, since images of one writer are not independent (Efron
+    and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8). With few groups (the digits' test part
+    has seven writers) the interval is somewhat too narrow. Of a model that is never wrong it knows no doubt:
+    there ``wilson_interval`` is better.
+
+    Args:
+        correct: bool ``(count,)``, or ``(runs, count)`` for the mean accuracy of repeated runs: whether each
+            image was predicted rightly.
+        groups: ``(count,)``, who or what made each image. None takes the images for independent.
+
+    Returns:
+        ``(low, high)`` in shares of all images, 0 to 1.
+
+    Raises:
+        ValueError: if the lengths differ, or if there are no images.
+    """
+    return _bootstrap(np.atleast_2d(correct).mean(axis=0), groups, resamples, confidence, seed)
+
+
 def bootstrap_difference(
     first: np.ndarray,
     second: np.ndarray,
-    groups: np.ndarray,
+    groups: np.ndarray | None = None,
     *,
     resamples: int = 10_000,
     confidence: float = 0.95,
@@ -135,25 +172,75 @@ def bootstrap_difference(
 ) -> tuple[float, float, float]:
     """How much more often ``first`` is right than ``second``, on the same images, by a bootstrap over groups.
 
-    Both methods meet the same images, so hard images cancel. Whole groups (writers) are drawn with
-    replacement, since images of one writer are not independent (Efron and Tibshirani, An Introduction to the
-    Bootstrap, 1993, chapter 8). With few groups (the digits' test part has seven writers) the interval is
-    somewhat too narrow, and it says nothing of other training images.
+    Both methods meet the same images, so hard images cancel. For the rest see ``bootstrap_interval``. It says
+    nothing of other training images.
 
     Args:
         first, second: bool ``(count,)`` or ``(runs, count)``: whether each image was predicted rightly, in
             each repeated run.
-        groups: integers ``(count,)``.
+        groups: ``(count,)``, who or what made each image. None takes the images for independent.
 
     Returns:
         ``(difference, low, high)`` in shares of all images: 0.02 is two points.
+
+    Raises:
+        ValueError: if the lengths differ, or if there are no images.
     """
-    advantage = np.atleast_2d(first).mean(axis=0) - np.atleast_2d(second).mean(axis=0)
-    members = [advantage[groups == group] for group in np.unique(groups)]
-    totals = np.array([member.sum() for member in members])
-    counts = np.array([len(member) for member in members])
-    drawn = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
-    differences = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    means = [np.atleast_2d(each).mean(axis=0) for each in (first, second)]
+    _require_same_images(*means)
+    advantage = means[0] - means[1]
+    return float(advantage.mean()), *_bootstrap(advantage, groups, resamples, confidence, seed)
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """The p-value of McNemar's exact test (Psychometrika 12, 1947): do two models err equally often?
+
+    Images on which both are right, or both wrong, say nothing. Of the others, if the models are equally good,
+    each goes to either with probability 1/2. The images are taken for independent: with groups, prefer
+    ``bootstrap_difference``.
+
+    Args:
+        first, second: bool ``(count,)``: whether each image was predicted rightly.
+
+    Returns:
+        0 to 1; 1 if no image tells the models apart.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    _require_same_images(first, second)
+    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(~first & second))
+    if only_first + only_second == 0:
+        return 1.0
+    return float(scipy.stats.binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _bootstrap(
+    values: np.ndarray, groups: np.ndarray | None, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """The interval of the mean of ``(count,)`` values, each of an image, as groups are drawn anew."""
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if len(values) == 0:
+        raise ValueError("There are no images to draw from.")
+    if groups.shape != values.shape:
+        raise ValueError(f"groups says who made {len(groups)} images, but there are {len(values)}.")
+    _, members = np.unique(groups, return_inverse=True)
+    totals, counts = np.bincount(members, values), np.bincount(members)
+    generator = np.random.default_rng(seed)
+    means = []
+    most = max(1, 2_000_000 // len(counts))  # resamples at a time, so that many images fit into the memory
+    for start in range(0, resamples, most):
+        drawn = generator.integers(len(counts), size=(min(most, resamples - start), len(counts)))
+        means.append(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    return float(advantage.mean()), float(low), float(high)
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _require_same_images(first: np.ndarray, second: np.ndarray) -> None:
+    if first.shape != second.shape:
+        raise ValueError(
+            f"The first has answers to {first.shape[-1]} images, the second to {second.shape[-1]}. Compare "
+            "two models on the same images, in the same order."
+        )

@@ -959,19 +959,29 @@ for name, each in (("frozen", heads[few, 0]), ("fine-tuned", model)):
 #
 # ## 10. Save it
 #
-# Lessons 06 to 08 evaluate, deploy and compress a fine-tuned model: take yours along. One file holds layers, weights and preprocessing. It loads in Keras' **safe mode**, which refuses to run code that somebody may have hidden in a file, and without this course's library. (On Colab choose a folder on Google Drive, or it is gone with the session.)
+# Lessons 06 to 08 evaluate, deploy and compress a fine-tuned model: take yours along. One file holds layers, weights and preprocessing. It loads in Keras' **safe mode**, which refuses to run code that somebody may have hidden in a file, and without this course's library. Beside it `handover.save` keeps the model's answers to the validation images, so that each lesson can prove that it still gives the same ones. (On Colab mount Google Drive first, or it is gone with the session; the lessons then train one anew.)
 
 # %%
-import pathlib
-import tempfile
+from finetune_lib import handover
 
-run_folder = pathlib.Path(tempfile.mkdtemp())  # or, to keep it: pathlib.Path("my_run")
-file = run_folder / "fine_tuned.keras"
-model.save(file)
+file = handover.save(model, dataset, labels_per_class=few)
 loaded = keras.saving.load_model(file, safe_mode=True)
 answers = [each.predict(test_images.astype("float32"), batch_size=64, verbose=0) for each in (model, loaded)]
 assert np.allclose(*answers, atol=1e-4)
 print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB; the same answers to {len(test_images)} images: True")
+
+# %%
+used = {
+    "labels_per_class": few,
+    "unfreeze_from": depths[-1],
+    "head_steps": 200,
+    "head_learning_rate": head_rate,
+    "steps": steps,
+    "learning_rate": rate,
+    "views": views,
+}
+same = handover.recipe(backbone_name) == used
+print(f"the recipe by which lessons 06 to 08 train one where nothing was saved: {same}")
 
 # %% [markdown]
 # ## 11. Which recipe?

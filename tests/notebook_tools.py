@@ -16,6 +16,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 
 import exercise_tools
@@ -140,7 +141,10 @@ def execute(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> None:
     client = nbclient.NotebookClient(
         notebook, km=manager, resources={"metadata": {"path": str(folder)}}, **options
     )
-    client.execute(cleanup_kc=True, stderr=subprocess.DEVNULL)  # the kernel's own log, not the cells' stderr
+    with tempfile.TemporaryDirectory() as course:  # what a lesson saves is not the maintainer's own
+        environment = os.environ | {"FINETUNE_COURSE": course}
+        # The kernel's own log goes nowhere, not the cells' stderr.
+        client.execute(cleanup_kc=True, stderr=subprocess.DEVNULL, env=environment)
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -1,4 +1,4 @@
-"""Lessons 04 and 05 on photos, with real ImageNet weights. Run with: pytest -m network
+"""Lessons 04 to 08 on photos, with real ImageNet weights. Run with: pytest -m network
 
 They need a network, or folders with the files where TFDS_DATA_DIR and KERAS_HOME say.
 """
@@ -24,7 +24,13 @@ VGG16 = (
 
 @pytest.mark.parametrize(
     ("name", "backbone_name"),
-    [("04_freeze_and_fit", "MobileNetV2"), ("05_fine_tune", "MobileNetV2"), ("04_freeze_and_fit", "VGG16")],
+    [
+        ("04_freeze_and_fit", "MobileNetV2"),
+        ("05_fine_tune", "MobileNetV2"),
+        pytest.param("06_evaluate", "MobileNetV2", marks=pytest.mark.long),
+        pytest.param("08_compress", "MobileNetV2", marks=pytest.mark.long),
+        ("04_freeze_and_fit", "VGG16"),
+    ],
 )
 def test_a_lesson_runs_on_flowers(name, backbone_name, monkeypatch, capsys):
     # GitHub's networked workflow is where VGG16 runs for certain: there it fails rather than being skipped.

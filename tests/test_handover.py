@@ -1,0 +1,122 @@
+"""The model that goes from lesson to lesson: the same answers, no pair half-written, nothing damaged used."""
+
+import json
+import pathlib
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from finetune_lib import classifier, data, environment, evaluation, fitting, freezing, handover
+
+
+@pytest.fixture(scope="module")
+def dataset() -> data.ImageDataset:
+    return data.load("digits_wild", labels_per_class=2)
+
+
+@pytest.fixture(scope="module")
+def model(dataset: data.ImageDataset) -> keras.Model:
+    built = freezing.freeze(classifier.build("GlyphNet", dataset.class_names, image_size=(32, 32)))
+    fitting.fit(built, dataset, epochs=5, learning_rate=3e-3, verbose=0)
+    return built
+
+
+def no_training(*args: object, **settings: object) -> None:
+    raise AssertionError("it was trained anew")
+
+
+def test_what_was_saved_comes_back_with_its_images_and_its_answers(
+    model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "fine_tune", no_training)
+    file = handover.save(model, dataset, labels_per_class=2, place=tmp_path)
+    received = handover.receive("digits_wild", "GlyphNet", place=tmp_path)
+    assert received.change() < 1e-6 and received.origin == f"{file.name}, as it was saved"
+    assert received.dataset.sizes["train"] == 20  # the two labels a class that it was trained on
+    expected = evaluation.evaluate(model, dataset, "validation").probabilities
+    assert np.array_equal(received.probabilities, expected)
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, file.with_suffix(".npz").name}
+
+
+def test_a_changed_model_is_measured(
+    model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path
+) -> None:
+    handover.save(model, dataset, labels_per_class=2, place=tmp_path)
+    received = handover.receive("digits_wild", "GlyphNet", place=tmp_path)
+    other = keras.models.clone_model(received.model)
+    other.set_weights([1.1 * weight for weight in received.model.get_weights()])
+    assert received.change(other) > 0.01 and received.change() < 1e-6
+
+
+def test_without_one_it_trains_by_the_recipe_of_lesson_05_and_keeps_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def fine_tune(model: keras.Model, dataset: data.ImageDataset, **settings: object) -> None:
+        asked.update(settings, images=dataset.sizes["train"])
+
+    monkeypatch.setattr(fitting, "fine_tune", fine_tune)
+    monkeypatch.setenv("FINETUNE_COURSE", str(tmp_path))
+    first = handover.receive("digits_wild", "GlyphNet")
+    assert first.origin.startswith("trained now") and first.change() == 0
+    assert asked["images"] == 50 and asked["unfreeze_from"] == "block1" and asked["views"] == "online"
+    monkeypatch.setattr(fitting, "fine_tune", no_training)
+    assert handover.receive("digits_wild", "GlyphNet").origin.endswith("as it was saved")
+
+
+@pytest.mark.parametrize("damage", ["model", "answers", "another model", "no answers"])
+def test_a_damaged_or_unmatched_pair_is_never_used(
+    damage: str, model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    file = handover.save(model, dataset, labels_per_class=2, place=tmp_path)
+    answers = file.with_suffix(".npz")
+    if damage == "no answers":
+        answers.unlink()
+    elif damage == "another model":  # stopped between the two files
+        before = file.read_bytes()
+        model.get_layer("logits").bias.assign_add(np.ones(10, "float32"))
+        handover.save(model, dataset, labels_per_class=2, place=tmp_path)
+        model.get_layer("logits").bias.assign_sub(np.ones(10, "float32"))
+        file.write_bytes(before)
+    else:
+        broken = file if damage == "model" else answers
+        broken.write_bytes(broken.read_bytes()[:200])
+    monkeypatch.setattr(fitting, "fine_tune", lambda *args, **settings: None)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert handover.receive("digits_wild", "GlyphNet", place=tmp_path).origin.startswith("trained now")
+    assert damage == "no answers" or any("takes its place" in str(warning.message) for warning in said)
+
+
+def test_answers_that_have_changed_are_refused(
+    model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path
+) -> None:
+    file = handover.save(model, dataset, labels_per_class=2, place=tmp_path)
+    with np.load(file.with_suffix(".npz")) as content:
+        record, probabilities = content["record"], content["probabilities"]
+    assert json.loads(str(record))["class_names"] == list("0123456789")
+    np.savez(file.with_suffix(".npz"), record=record, probabilities=probabilities[::-1])
+    with pytest.raises(ValueError, match="no longer gives the answers"):
+        handover.receive("digits_wild", "GlyphNet", place=tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_model(
+    model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="FINETUNE_COURSE"):
+        handover.save(model, dataset, labels_per_class=2, place=tmp_path / "file")
+    monkeypatch.setattr(fitting, "fine_tune", lambda *args, **settings: None)
+    with pytest.warns(UserWarning, match="train it again"):
+        handover.receive("digits_wild", "GlyphNet", place=tmp_path / "file")
+
+
+def test_the_place_is_drive_on_colab(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FINETUNE_COURSE", raising=False)
+    assert handover.folder().parts[-2:] == ("finetune_lib", "course")
+    monkeypatch.setattr(environment, "drive", lambda: tmp_path)
+    assert handover.folder() == tmp_path / "finetune_course"
