@@ -233,7 +233,7 @@ plots.show(
 print(plots.confusion_table(result))
 
 # %% [markdown]
-# Would you have got all of these right? If you are looking at digits, compare the wrong sevens with the sevens among the training images: what do many of them have that the others lack? Lesson 06 will go on from here: which mistakes are the network's, which are the label's, and how sure the network was.
+# Would you have got all of these right? If you are looking at digits, compare the wrong sevens with the sevens among the training images: what do many of them have that the others lack? [Lesson 06](06_evaluate.ipynb) goes on from here: which mistakes are the network's, which are the label's, and how sure the network was.
 #
 # ## Step 5: deploy
 #

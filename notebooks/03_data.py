@@ -624,7 +624,7 @@ assert plain @ shares > 90 and plain[5:].mean() < 50
 print("an accuracy over 90% hides rare classes of which more than half is missed: True")
 
 # %% [markdown]
-# So ask of every accuracy: *of what*? Lesson 06 goes on from here.
+# So ask of every accuracy: *of what*? [Lesson 06](06_evaluate.ipynb) goes on from here.
 #
 # ## 7. The input pipeline: what is the network waiting for?
 #

@@ -1079,7 +1079,7 @@ for left, right in [*rows, ["6.", last]]:
 #
 # **Practise first:** [the exercises](exercises/05_fine_tune.ipynb) check what you write, and say what it shows. They take about an hour.
 #
-# Your model is better on average. **Lesson 06, Evaluate**: how good is it really, how sure may we be, when is it wrong with confidence, and what does it look at?
+# Your model is better on average. **[Lesson 06, Evaluate](06_evaluate.ipynb)**: how good is it really, how sure may we be, when is it wrong with confidence, and what does it look at?
 #
 # ## Further reading
 #

@@ -55,6 +55,20 @@ def test_a_draw_changes_the_training_images_only() -> None:
     assert np.bincount(pictures.labels(first.train)).tolist() == [5] * 10
 
 
+def test_each_image_is_known_by_its_place(tmp_path: pathlib.Path) -> None:
+    dataset, every = data.load("digits_wild", labels_per_class=2), digits.arrays(wild=True)[0]
+    pictures.write_classes(tmp_path, cats=8, dogs=8)
+    folder = data.load(tmp_path, image_size=pictures.SIZE)
+    arrays = data.load((every[:40], np.arange(40) % 2), class_names=["even", "odd"])
+    for part in ("train", "validation", "test"):
+        rows = [int(place.removeprefix("digit ")) for place in dataset.places[part]]
+        assert np.array_equal(images_of(getattr(dataset, part)), every[rows])
+        files = np.stack([np.asarray(PIL.Image.open(tmp_path / place)) for place in folder.places[part]])
+        assert np.array_equal(images_of(getattr(folder, part)), files)
+        numbers = [int(place.removeprefix("image ")) for place in arrays.places[part]]
+        assert np.array_equal(images_of(getattr(arrays, part)), every[numbers])
+
+
 def test_wild_images_differ_from_clean_ones_as_described() -> None:
     clean, labels, _ = digits.arrays(wild=False)
     wild, wild_labels, _ = digits.arrays(wild=True)
