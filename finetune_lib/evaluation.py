@@ -123,10 +123,10 @@ def last_activation(model: keras.Model) -> str:
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion (J. Am. Stat. Assoc. 22, 1927), good near 1 too.
+    """Wilson's score interval for a proportion (J. Am. Stat. Assoc. 22, 1927), usable near 1 too.
 
     It speaks of new images from the same sources. Images of one writer or patient are alike, so for new
-    sources the truth is wider: see ``bootstrap_interval``, which resamples whole groups.
+    sources it is too narrow: see ``bootstrap_interval``, which resamples whole groups.
     """
     interval = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)

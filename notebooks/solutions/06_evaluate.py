@@ -80,23 +80,26 @@ on_paper = [3457, 4.16, 18.4]
 exercise.on_paper.check(on_paper)
 
 # %% [markdown]
-# And here they are simulated: ten thousand test sets of a model that is right on 90%, of either size, and a million parts. (As long as the task is untouched, they wait for you.)
+# And here they are simulated: ten thousand test sets of a model that is right on 90%, of either size, and a million parts. (The cells wait until your numbers are right, so as not to give them away.)
 
 # %% tags=["nbval-ignore-output"]
 generator = np.random.default_rng(0)
-readings = {count: 100 * generator.binomial(count, 0.9, 10_000) / count for count in (200, 3457)}
+solved = exercise.on_paper.judge(on_paper).verdict == checks.CORRECT
 defective = generator.random(1_000_000) < 1 / 200
 reported = generator.random(1_000_000) < np.where(defective, 0.9, 0.02)
-if checks.attempted(on_paper):
+if solved:
+    sizes = (200, round(on_paper[0]))
+    readings = {count: 100 * generator.binomial(count, 0.9, 10_000) / count for count in sizes}
     for count, values in readings.items():
         low, high = np.quantile(values, [0.025, 0.975])
         print(f"{count} images: 95% of the readings lie between {low:.1f}% and {high:.1f}%")
     print(f"of {reported.sum()} reported parts {defective[reported].mean():.1%} are defective")
 
 # %%
-if checks.attempted(on_paper):
-    assert 0.94 < np.mean(np.abs(readings[3457] - 90) < 1) < 0.96
-    assert 0.93 < np.mean(np.abs(readings[200] - 90) < 4.2) < 0.97 and 0.17 < defective[reported].mean() < 0.2
+if solved:
+    within = [np.mean(np.abs(readings[n] - 90) < far) for n, far in zip(sizes, (on_paper[1], 1), strict=True)]
+    assert all(0.93 < share < 0.97 for share in within)
+    assert abs(100 * defective[reported].mean() - on_paper[2]) < 2
     print("the simulation agrees with the paper: True")
 
 # %% [markdown]
@@ -107,7 +110,7 @@ if checks.attempted(on_paper):
 # McNemar's test takes the images for independent. Ours come from seven writers, and a writer whose hand suits one model brings it dozens of images at once. For *new writers*, writers are what is drawn, so they are what a test should turn over:
 #
 # 1. for each writer, count the images that the first model has **won** (it is right, the second wrong) less those it has **lost**;
-# 2. if the models are equally good for writers in general, each writer's number could as well have come with the **opposite sign**;
+# 2. if it makes no difference which of the two models is called the first, each writer's number could as well have come with the **opposite sign**;
 # 3. so go through **all patterns of signs**, two for each writer, and add up the numbers each time. The *p*-value is the share of patterns whose sum is **at least as far from zero** as the observed one. (The observed pattern is one of them.)
 #
 # It is called a permutation test, and it is older than McNemar's (R. A. Fisher, 1935). Write it.
@@ -232,7 +235,7 @@ if checks.attempted(paired_answers):
 #
 # ## 4. Complete: a promise that is kept
 #
-# "Where the network answers by itself, at least 95% are right; the rest goes to a human." Lesson 06 took the lowest threshold at which the promise (97%, there) held on the validation images. Here is a check that the lesson did not make: we shuffle the answers to the test images, choose the threshold on 260 of them, and see whether the *others* keep the promise. Two hundred times.
+# "Where the network answers by itself, at least 95% are right; the rest goes to a human." Lesson 06 took the lowest threshold at which the promise (97%, there) held on the validation images. Here is a check that the lesson did not make: we shuffle the answers to the test images, choose the threshold on 260 of them, and see whether the *others* keep the promise. Two hundred times. (The shuffle puts every writer on both sides, so this checks the *rule*, for further images of the same writers. For new ones it will be kept less often: lesson 06, section 8.)
 #
 # **Guess:** how often do they?
 
