@@ -122,15 +122,38 @@ def save(
         hidden_answers.replace(file.with_suffix(".npz"))
         hidden.replace(file)
     except OSError as error:
-        raise OSError(
-            f"The model cannot be kept in {file.parent} ({error.strerror or error}). Set the variable "
-            "FINETUNE_COURSE to a folder that can be written."
-        ) from error
+        raise _unwritable(file, error) from error
     finally:
         for left in (hidden, hidden.with_suffix(".npz")):
             with contextlib.suppress(OSError):
                 left.unlink()
     return file
+
+
+def keep(content: bytes, name: str, *, place: pathlib.Path | None = None) -> pathlib.Path:
+    """Write what was made of a model, such as a compressed file, beside it: whole, or not at all.
+
+    Args:
+        name: the file's.
+        place: the folder; ``folder()`` unless told.
+
+    Returns:
+        The file. One of that name is replaced.
+
+    Raises:
+        OSError: if the folder cannot be written. What was there stays as it was.
+    """
+    file = (folder() if place is None else pathlib.Path(place)) / name
+    hidden = file.with_name(f".writing-{uuid.uuid4().hex}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        hidden.write_bytes(content)
+        return hidden.replace(file)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            hidden.unlink()
 
 
 def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = None) -> Handover:
@@ -172,6 +195,13 @@ def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = 
 def _file(dataset_name: str, backbone_name: str, place: pathlib.Path | None) -> pathlib.Path:
     name = re.sub(r"\W+", "_", f"fine_tuned_{dataset_name}_{backbone_name}")
     return (folder() if place is None else pathlib.Path(place)) / f"{name}.keras"
+
+
+def _unwritable(file: pathlib.Path, error: OSError) -> OSError:
+    return OSError(
+        f"{file.name} cannot be kept in {file.parent} ({error.strerror or error}). Set the variable "
+        "FINETUNE_COURSE to a folder that can be written."
+    )
 
 
 def _kept(file: pathlib.Path) -> tuple[dict[str, Any], np.ndarray]:

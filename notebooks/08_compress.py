@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/08_compress.ipynb)
 #
-# **Time:** about 75 minutes to read and try: the code runs for 1 to 2 minutes with the digits and 6 to 10 with photos on a CPU with two cores, an estimated 5 minutes on a T4.
+# **Time:** about 75 minutes to read and try: the code runs for 1 to 2 minutes with the digits and 6 to 10 with flowers and MobileNetV2 on a CPU with two cores, an estimated 5 minutes on a T4.
 #
 # ## Learning objectives
 #
@@ -13,9 +13,9 @@
 #
 # - tell **download, memory and latency** apart, and say which of them a method helps;
 # - **quantise** a kernel by hand, predict its rounding error, and convert a model to float16 and int8 with LiteRT;
-# - choose a **representative set**, and recognise a bad one by its scale;
-# - **prune** a network so that its zeros hold while it is fine-tuned, and say why it is not faster for it;
-# - **distil** a model into a smaller student, with images that nobody has labelled;
+# - choose a **representative set**, and recognise a bad one without labels;
+# - **prune** a network so that its zeros hold while it is fine-tuned, and say what that gains;
+# - **distil** a model into a smaller student, and say what it learns from;
 # - put it all into **one table**, and name the differences in it that are noise.
 #
 # It builds on [lesson 05](05_fine_tune.ipynb), whose model it compresses, and on lesson 06 (intervals, McNemar's test).
@@ -59,9 +59,9 @@ backbone = backbones.get(backbone_name)
 from finetune_lib import handover
 
 received = handover.receive(data_name, backbone_name)
-model, dataset = received.model, received.dataset
+model, weights_at_the_start = received.model, received.model.get_weights()
 print(f"{model.name}, {received.origin}")
-print(dataset)
+print(received.dataset)
 
 # %% [markdown]
 # How often we repeat what depends on chance, and how long we train: small numbers, for a CPU. With a GPU, raise them. (`hasty` and `patient` are for section 4.)
@@ -84,6 +84,15 @@ import numpy as np
 
 from finetune_lib import evaluation
 
+
+def at_most(dataset, count, *parts):
+    """The same with at most so many images in some parts: of large data sets a CPU need not see all."""
+    fewer = {part: min(count, dataset.sizes[part]) for part in parts}
+    streams = {part: getattr(dataset, part).take(some) for part, some in fewer.items()}
+    return dataclasses.replace(dataset, **streams, sizes=dataset.sizes | fewer)
+
+
+dataset = at_most(received.dataset, 1000, "validation", "test")
 images = np.stack([image for image, _ in dataset.validation.as_numpy_iterator()])
 original = evaluation.evaluate(model, dataset, "validation")
 print(original)
@@ -133,7 +142,7 @@ if is_default:
     print("block 4 has more than 70% of the weights and does about a quarter of the work: True")
 
 # %% [markdown]
-# The last block has the bytes, and the work is shared out almost evenly: a kernel of an early layer has few entries, but meets the image at many places. So whoever shrinks the last block shrinks the file, not the time. Keep this picture in mind: in section 4 we shall cut there.
+# The last block has the bytes, and the work is shared out almost evenly: a kernel of an early layer has few entries, but meets the image at many places. So whoever takes the last block away shrinks the file by three quarters, and the time by a quarter or so. (Multiply-adds are an estimate of the time. Traffic to memory counts, too: depthwise layers, as MobileNetV2 has them, take longer than their multiply-adds suggest. So in the end, the stopwatch.) Keep this picture in mind: in section 4 we shall cut there.
 #
 # ## 2. Quantisation
 #
@@ -208,7 +217,7 @@ if is_default:
     print("the median margin is more than 20 steps: True")
 
 # %% [markdown]
-# This is why 8 bits are enough for most classifiers: an answer is the *largest* of a few numbers, and mostly it is the largest by far.
+# Rounding the *last* numbers is nearly harmless: an answer is the largest of a few, and mostly by far. In a real int8 file every layer rounds, and cuts off what its 256 steps do not reach. Whether that adds up, we measure.
 #
 # ### The same by machine
 #
@@ -217,7 +226,7 @@ if is_default:
 # | kind | kernels | between the layers | in and out |
 # |---|---|---|---|
 # | `float32` | float32 | float32 | float32 |
-# | `float16` | float16, turned back to float32 on a CPU | float32 | float32 |
+# | `float16` | float16 | float32 | float32 |
 # | `dynamic_int8` | int8, a scale for each channel | rounded to int8 for each multiplication, by a scale found on the spot | float32 |
 # | `int8` | int8, a scale for each channel | int8, by scales fixed beforehand | uint8 |
 #
@@ -226,7 +235,7 @@ if is_default:
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import compression, data
 
-everything = data.load(data_name)
+everything = at_most(data.load(data_name), 2000, "train")
 plenty = np.stack([image for image, _ in everything.train.take(1000).as_numpy_iterator()])
 random = np.random.default_rng(0)
 representative = plenty[random.choice(len(plenty), 100, replace=False)]
@@ -295,8 +304,9 @@ print(plots.table(["", "kB", "gzip", "largest change", "accuracy", "agreement", 
 # %%
 sizes = {kind: len(content) for kind, content in files.items()}
 agreements = {kind: np.mean(each.predictions == original.predictions) for kind, each in results.items()}
-assert agreements["float32"] == 1 and received.change() < 1e-3
-print("float32 in LiteRT gives the same answers to all images: True")
+clear = margins > 0.01  # of a near tie the last bits decide
+assert (results["float32"].predictions == original.predictions)[clear].all()
+print("float32 in LiteRT gives the same answers to all images but near ties: True")
 if is_default:
     assert sizes["float16"] < 0.52 * sizes["float32"] and sizes["int8"] < 0.28 * sizes["float32"]
     assert min(agreements.values()) > 0.95
@@ -305,6 +315,8 @@ if is_default:
     print("no difference in accuracy is told from chance: True")
 
 # %% [markdown]
+# Why is int8's largest change so much larger than half a step? Its output can stand for no more than *scale x (255 - zero point)*, and that was fixed by a hundred images. Compare it with our largest logit: it is cut off. Here that costs nothing, since the largest stays the largest.
+#
 # A quarter of the bytes, and no difference that this many images could tell from noise. That is not "no loss": some answers did change, and on more images one would see which way. It is what we can say.
 #
 # ### And the time?
@@ -352,12 +364,8 @@ rows = [
 ]
 print(plots.table(["", "ms", "ratio to float32", "middle half of the rounds"], rows))
 print(f"wall time is {np.median(wall / seconds):.2f} times processor time")
-
-# %%
-if is_default:
-    assert 0.8 < latency["float16"][0] < 1.25
-    assert latency["Keras"][0] > 1.2
-    print("float16 is about as fast as float32; the same network in Keras is slower for single images: True")
+print(f"float16 is within a quarter of float32: {0.8 < latency['float16'][0] < 1.25}")
+print(f"the same network in Keras is slower, image by image: {latency['Keras'][0] > 1}")
 
 # %% [markdown]
 # What did you expect of float16? Its kernels become float32 when the file is opened, so nothing but the download is gained. How much int8 gains depends on the processor: newer ones have instructions that multiply many int8 at a time, older ones hardly gain. And on the network: MobileNetV2's depthwise convolutions made `dynamic_int8` more than one and a half times *slower* than float32, on the machine where we tried it. So measure. And there is hardware that has *only* integers: there, `int8` is the one kind that runs at all.
@@ -396,7 +404,7 @@ if is_default:
     print("the damage of dark images is no noise (p below 0.001), and the input scale shows it: True")
 
 # %% [markdown]
-# The dark set taught the file that a pixel is at most 63, so everything brighter counts as 63. Nothing warns, and the file works. But its **input scale** tells: for raw pixels it should be about 1. A single image is a matter of luck; compare how far its logits are off with those of 100. So: 100 or more, at random, from where the model's own images will come from. They need no labels.
+# The dark set taught the file that a pixel is at most 63, so everything brighter counts as 63. Nothing warns, and the file works. Two checks need no label. The **input scale**, about 1 for raw pixels, shows a set of the wrong brightness, and nothing else: too few kinds of image can have a perfect input scale, and cut off numbers further inside. The **agreement with the float32 file**, on unlabelled images from where it will be used, shows that as well. (Look at the single image: how far its logits are off, and its agreement.) So: 100 or more, at random, from where the model's own images will come from.
 #
 # ## 3. Pruning
 #
@@ -484,9 +492,9 @@ if is_default:
     print("half of the weights cost less than 5 points, nine tenths more than half of the answers: True")
 
 # %% [markdown]
-# On digits, half of the weights were hardly needed. At 90% little is left. Now the weights that are left can **learn to do without** the others. But a plain optimiser would move the zeros, too: their gradient is not zero. The zeros have to be *held*. Keras has a place for that: a **constraint**, which every optimiser applies to a kernel after each of its steps. Ours multiplies by the mask; `pruning.held` puts it there, takes it away afterwards, and checks that all zeros are where they were.
+# On digits, half of the weights were hardly needed. At 90% little is left. Now the weights that are left can **learn to do without** the others. But a plain optimiser would move the zeros, too: their gradient is not zero. The zeros have to be *held*. Keras has a place for that: a **constraint**, which every optimiser applies to a kernel after each of its steps. Ours sets to zero whatever the mask leaves out; `pruning.held` puts it there, takes it away afterwards, and checks that all zeros are where they were.
 #
-# We go up in steps, to 75 and then to 90%, with a little training at each (**gradual pruning**). Beside it, for as many steps in all, the original *without* pruning: more training is a gain of its own, which pruning must not take credit for. **Guess** where the two will come out.
+# We go up in steps, to 75 and then to 90%, with a little training at each (**gradual pruning**). Beside it, in the same two stages, the original *without* pruning: more training is a gain of its own, which pruning must not take credit for. **Guess** where the two will come out.
 
 # %%
 import math
@@ -518,16 +526,18 @@ for seed in range(draws):
         pruned[goal, seed] = copy_of(candidate)
 
 control = copy_of(model)
-train(control, boundary, steps * len(goals), seed=0)
-scores["not pruned", 0.0, 0] = accuracy(control)
+for stage in range(len(goals)):
+    train(control, boundary, steps, seed=0)
+    scores["not pruned", stage] = accuracy(control)
 
 # %% tags=["nbval-ignore-output"]
 rows = []
-for name, goal in (("not pruned", 0.0), *(("pruned", goal) for goal in goals)):
-    found = [scores.get((name, goal, seed)) for seed in range(draws)]
-    before = one_shot.get(goal, accuracy(model))
+for stage, goal in enumerate(goals):
+    found = [scores.get(("pruned", goal, seed)) for seed in range(draws)]
     cells = ["" if value is None else f"{value:.1f}" for value in found]
-    rows.append([f"{name}, {goal:.0%} zeros", f"{before:.1f}", *cells])
+    rows.append([f"{goal:.0%} zeros", f"{one_shot[goal]:.1f}", *cells])
+    rows.append(["not pruned, as many steps", f"{accuracy(model):.1f}", f"{scores['not pruned', stage]:.1f}"])
+    rows[-1] += [""] * (draws - 1)
 header = ["validation accuracy (%)", "before", *(f"trained, seed {seed}" for seed in range(draws))]
 print(plots.table(header, rows))
 
@@ -538,7 +548,7 @@ at = [100 * goal for goal in shares]
 axes.plot(
     at, [one_shot[goal] for goal in shares], "s--", color=plots.VERMILION, label="one shot, not trained"
 )
-means = [np.mean([value for (name, at, _), value in scores.items() if at == goal]) for goal in goals]
+means = [np.mean([value for case, value in scores.items() if case[:2] == ("pruned", goal)]) for goal in goals]
 axes.plot(at[1:], means, "-o", color=plots.BLUE, label="gradual, trained under masks")
 axes.axhline(accuracy(model), color=plots.GREY, linestyle=":", label="the original")
 axes.set(xlabel="zeros (%)", ylabel="validation accuracy (%)", ylim=(0, 100))
@@ -560,7 +570,7 @@ if is_default:
     print("at 90% it gains more than 15 points, and more than 8 are still missing: True")
 
 # %% [markdown]
-# Of GlyphNet's weights three quarters can go, with a little training; at nine tenths this small network runs out of room. (Larger networks bear more: Han et al. took 89 to 92% from AlexNet and VGG16, which have hundreds of times as many weights as GlyphNet. MobileNetV2, made to be small, bears less: on flowers, already 50% in one shot cost much.) Compare with *not pruned* in the table, too: what 75% really cost is the distance to that row.
+# On these few validation images three quarters of GlyphNet's weights can go, with a little training, at a cost that can hardly be seen; section 6 asks again. At nine tenths this small network runs out of room. (Larger networks bear more: Han et al. took 89 to 92% from AlexNet and VGG16, which have hundreds of times as many weights as GlyphNet. MobileNetV2, made to be small, bears less: on flowers, already 50% in one shot cost much.) Compare with *not pruned*, too: what pruning cost is the distance to the row below.
 #
 # ### What it gains
 #
@@ -581,15 +591,13 @@ for name in ("float32", "pruned 75%"):
     print(
         f"{name:10}  {len(content):9,} bytes, gzip {packed:9,}; time {middle:.2f} ({low:.2f} to {high:.2f})"
     )
+print(f"pruned, it takes the same time within 15%: {abs(latency['pruned 75%'][0] - 1) < 0.15}")
 
 # %%
 plain, slimmed = (files[name] for name in ("float32", "pruned 75%"))
 assert abs(found["all"] - 0.75) < 1e-3 and abs(len(slimmed) / len(plain) - 1) < 0.01
 assert compression.gzip_size(slimmed) < 0.5 * compression.gzip_size(plain)
 print("75% zeros after training, a file of the same size, and less than half of it after gzip: True")
-if is_default:
-    assert 0.85 < latency["pruned 75%"][0] < 1.15
-    print("no faster: True")
 
 # %% [markdown]
 # The file is as large as before: a zero is a float32 like any other, with four bytes. Only when it is *packed* for the way do the many zeros cost little. And it is not faster: the processor multiplies by zero as patiently as by anything else. To gain time, zeros would have to come in **blocks** that a whole multiplication can skip (whole channels: *structured* pruning, exercise 4), or run on libraries and hardware made for it. So unstructured pruning is a method for the **download**. Whoever promises more of it should show a stopwatch.
@@ -621,13 +629,13 @@ if is_default:
     print("a quarter of the weights, and about three quarters of the work: True")
 
 # %% [markdown]
-# What shall it learn from? Three candidates, with the same number of steps:
+# What shall it learn from? Three candidates, with about as many steps:
 #
 # 1. the **labels** of the few labelled images, as ever;
 # 2. the **teacher's answers** to the same few images. They say more than a label: that this 4 looks a little like a 9 (Hinton et al., [1503.02531](https://arxiv.org/abs/1503.02531), who called it *dark knowledge*). To make such hints louder, the logits are divided by a **temperature**, here 2, before the softmax;
 # 3. the teacher's answers to **all** training images. Nobody has to label them: the teacher does.
 #
-# In all three the images are augmented anew again and again, and the teacher is asked about the very version that the student sees ("a good teacher is patient and consistent", Beyer et al., [2106.05237](https://arxiv.org/abs/2106.05237)). **Guess:** which wins? What gains more, the softer answers, or the additional images?
+# In all three the images are augmented: for the labels anew each time; for the teacher in a few copies, about each of which it is asked once, so that student and teacher see the very same ("a good teacher is patient and consistent", Beyer et al., [2106.05237](https://arxiv.org/abs/2106.05237)). **Guess:** which wins? What gains more, the softer answers, or the additional images?
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import distillation
@@ -639,7 +647,7 @@ students, learned = {}, {}
 for seed in range(draws):
     for name in ("labels", "teacher, same images", "teacher, all images"):
         if seed and name == "teacher, same images":
-            continue  # once is enough to see that it gains little
+            continue  # one seed, to save time
         student = new_student(model)
         if name == "labels":
             train(student, backbone.cut_points[-2], taught, seed, 2 * rate)
@@ -656,7 +664,7 @@ for name in dict.fromkeys(name for name, _ in learned):
     rows.append([name, *("" if value is None else f"{value:.1f}" for value in values)])
 rows.append(["(the teacher itself)", f"{accuracy(model):.1f}", *[""] * (draws - 1)])
 header = ["the student learned from", *(f"seed {seed}" for seed in range(draws))]
-print(f"{taught} steps each; validation accuracy in %\n{plots.table(header, rows)}")
+print(f"about {taught} steps each; validation accuracy in %\n{plots.table(header, rows)}")
 
 # %%
 if is_default:
@@ -671,11 +679,11 @@ if is_default:
     print("and the same few images by more than 3; the student comes within 6 points of its teacher: True")
 
 # %% [markdown]
-# The teacher's answers alone gain little here. What gains is that it can answer for images that **nobody has labelled**. This is worth remembering beyond compression: a model that you have fine-tuned on a few labels can label thousands of images for a smaller one, as long as these come from the same source.
+# On the same few images the teacher's answers gained nothing that we could see (one seed, and the recipes differ a little). What gains is that it can answer for images that **nobody has labelled**. This is worth remembering beyond compression: a model that you have fine-tuned on a few labels can label thousands of images for a smaller one, as long as these come from the same source.
 #
 # (Why is it *one* temperature, and no second loss? The student is trained by plain cross-entropy on the softened answers, so that its logits come out divided by the temperature, too; in the end its head is multiplied by it. `distillation.distil` does just this.)
 #
-# These students had little time. The paper of Beyer et al. is called "patient" for a reason, so one more student gets more than twice the steps, on more copies. **Guess** its validation accuracy. Is patience worth the price?
+# These students had little time. The paper of Beyer et al. is called "patient" for a reason, so one more student gets more copies, and at least twice the steps. **Guess** its validation accuracy. Is patience worth the price?
 
 # %% tags=["nbval-ignore-output"]
 student = new_student(model)
@@ -812,20 +820,47 @@ if is_default:
     print("the hasty student loses more than 4 points, and that is no noise (p below 0.001): True")
 
 # %% [markdown]
-# Look at the **hasty** student of the digits. On validation images it was not told from the original; on test images it is far behind. Did we do something wrong? Whoever read its large p as "equal" did. The validation part is small, and, if you took the digits, written by two people; the test part by seven. A difference that a few hundred images cannot tell from noise may still be one of several points, and new writers may bring it out. **Patience** has paid, and validation *accuracy* did not show it. *Agreement* gave a hint: it looks at all images, also at those that both get wrong. (Read the rows of *pruned 75%* in the same way, here and in section 5.)
+# Look at the **hasty** student of the digits. On validation images it was not told from the original; on test images it is far behind. Did we do something wrong? Whoever read its large p as "equal" did. The validation part is small, and, if you took the digits, written by two people; the test part by seven. A difference that a few hundred images cannot tell from noise may still be one of several points, and new writers may bring it out. *Agreement* was lower for the hasty student, but it is no oracle: *pruned 75%* agreed about as often as the patient student, and lost more on the test. What helps is more images, from more people.
 #
 # How to read it:
 #
-# - The **intervals** overlap almost everywhere. That says little: they are for one model on its own, and all meet the same images. The paired test, *p*, is the sharper question.
-# - A **large p is not a proof of equality.** It says that these images cannot tell the two apart. How large a loss could hide? About as much as the interval of the difference is wide (lesson 06).
+# - **Intervals that overlap prove nothing**: each is for one model on its own, and all meet the same images. *Pruned 75%* overlaps with the original, and the paired test tells them apart.
+# - A **large p is not a proof of equality.** It says that these images cannot tell the two apart. How large a loss could hide is what the *upper end* of the interval of the difference says, below. McNemar's p is for other images by the same writers; the interval, *t* over writers where they are known, is for new ones (lesson 06).
 # - We ask for eight *p* values, so one below 0.05 now and then is to be expected where nothing is different. One below 0.05 / 8 is worth a name (Bonferroni).
 # - The rows of pruned and distilled models stand for **one seed each**. Sections 3 and 4 have shown by how much others differ.
 # - **Agreement** is not accuracy. A candidate can be as often right, and on other images: where many people have got used to the old answers, that matters.
 
 # %% tags=["nbval-ignore-output"]
-for name, p in p_values.items():
-    verdict = "told from chance" if p < 0.05 / (len(p_values) - 1) else "not told from chance"
-    print(f"{name:16} {0.0 - lost[name]:+5.1f} points, p = {p:.4f}: {verdict}")
+import scipy.stats
+
+whose = reference.groups
+
+
+def points_lost(result):
+    """Points lost against the original, and their 95% interval: t over writers, where these are known."""
+    if whose is None:
+        found = evaluation.bootstrap_difference(reference.correct, result.correct)
+        return [100 * value for value in found]
+    lost = 100.0 * reference.correct - 100.0 * result.correct
+    each = np.array([lost[whose == who].mean() for who in np.unique(whose)])
+    half = scipy.stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / math.sqrt(len(each))
+    return [each.mean(), each.mean() - half, each.mean() + half]
+
+
+rows = []
+for name, result in tested.items():
+    middle, low, high = points_lost(result)
+    verdict = "yes" if p_values[name] < 0.05 / (len(p_values) - 1) else "no"
+    rows.append([name, f"{middle:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{p_values[name]:.4f}", verdict])
+print(plots.table(["", "points lost", "95% interval", "p", "told from chance"], rows))
+
+# %%
+if is_default:
+    ends = {name: points_lost(result)[2] for name, result in tested.items()}
+    assert ends["int8"] < 1.5 and 0.5 < ends["distilled, int8"] < 6
+    print(
+        "int8 loses less than 1.5 points for new writers, too; what the patient student may lose is more: True"
+    )
 
 # %% [markdown]
 # ## 7. Which to take
@@ -835,9 +870,9 @@ for name, p in p_values.items():
 # | nothing in particular | float32 LiteRT | same answers, without TensorFlow, faster on single images than Keras (section 2) |
 # | the download, and no risk | float16 | half the bytes, logits hardly move |
 # | the download, and a CPU | dynamic int8 | a quarter of the bytes; no representative set that could be wrong; but measure its time (section 2) |
-# | a chip that has integers only | int8 | nothing else runs; **look at the input scale** |
+# | a chip that has integers only | int8 | nothing else runs; **check its agreement with float32**, and the input scale |
 # | the download, and time to train | distilled **patiently**, int8 | a twelfth or less; needs unlabelled images of the same source |
-# | latency | int8 if your processor likes it, and a smaller network | only cheaper or fewer multiplications make it faster; pruned zeros do not |
+# | latency | LiteRT; int8 if your processor likes it; a smaller network | a better runtime, cheaper multiplications or fewer of them make it faster; pruned zeros do not |
 #
 # And what this lesson has *not* measured: a phone, a GPU or an accelerator ("delegates" of LiteRT), where ratios are others, float16 is faster, and int8 may be much faster; energy; memory while running. Measure on the device that you will use. How the file gets there, and how it stays the same, is the matter of lesson 07.
 #
@@ -855,27 +890,23 @@ print(
 
 # %%
 name = f"fine_tuned_{dataset.name}_{backbone_name}.tflite"
-place = handover.folder() / name
-place.parent.mkdir(parents=True, exist_ok=True)
-partial = place.with_suffix(".partial")
-partial.write_bytes(files[chosen])
-partial.replace(place)
-
+place = handover.keep(files[chosen], name)
 read = compression.LiteRTModel(place.read_bytes())
 assert np.array_equal(read.predict(images), runners[chosen].predict(images))
 print(f"{name} is written, and gives the same answers bit for bit: True")
 
 # %%
-assert received.change() < 1e-5
-print("the model that we received still gives the answers that it gave: True")
+assert all(np.array_equal(a, b) for a, b in zip(weights_at_the_start, model.get_weights(), strict=True))
+assert received.change() < 1e-2
+print("no weight of the model that we received has changed, and it gives the answers that it gave: True")
 
 # %% [markdown]
 # ## Summary
 #
 # - **Download, memory, latency** are three things. Weights make the download, multiplications the latency; they are in different layers.
 # - **Quantisation** rounds to *scale x integer*. The error is predictable, and small against the margins between logits: a quarter of the bytes, and no difference that our images could tell from noise. **float16** halves the file, and gains nothing else on a CPU.
-# - Full **int8** is as good as its representative set. The input scale shows a bad one.
-# - **Pruning**: leave the head alone, go up in steps, hold the zeros. It makes the *packed* file smaller, not the file, and not the time.
+# - Full **int8** is as good as its representative set. Agreement with float32, on unlabelled images, shows a bad one.
+# - **Pruning**: leave the head alone, go up in steps, hold the zeros. It makes the *packed* file smaller, not the file, and not the time. Here it cost points on new writers that validation images had not shown.
 # - **Distillation** gained most by images that nobody had labelled, and by patience. A smaller network is the only one of the three that saves multiplications.
 # - One table, paired tests, spread over rounds and seeds. A large *p* says "cannot tell", not "equal": the hasty student has shown it.
 #

@@ -115,6 +115,14 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_model(
         handover.receive("digits_wild", "GlyphNet", place=tmp_path / "file")
 
 
+def test_what_was_made_of_a_model_lies_beside_it_whole_or_not_at_all(tmp_path: pathlib.Path) -> None:
+    file = handover.keep(b"first", "small.tflite", place=tmp_path / "new")
+    assert handover.keep(b"second", "small.tflite", place=tmp_path / "new") == file
+    assert file.read_bytes() == b"second" and list(file.parent.iterdir()) == [file]
+    with pytest.raises(OSError, match=r"other.tflite cannot be kept .* FINETUNE_COURSE"):
+        handover.keep(b"third", "other.tflite", place=file)
+
+
 def test_the_place_is_drive_on_colab(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FINETUNE_COURSE", raising=False)
     assert handover.folder().parts[-2:] == ("finetune_lib", "course")

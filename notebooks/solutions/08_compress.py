@@ -133,7 +133,7 @@ if checks.attempted(zeros):
     plots.show(
         figure,
         "Bytes a weight against the share of zeros, the numbers of the table, with levels at 4, 2 and 1 byte: value and "
-        "place falls from 8 and crosses the levels at 0.5, 0.75 and 0.875; the other three fall from 4 or 1.",
+        "place falls from 8 and crosses the levels at 0.5, 0.75 and 0.875; bits and int8 falls from little more than 1; the two gzip curves start near or below 4 and 1.",
     )
 
 # %% tags=["nbval-ignore-output"]
@@ -155,7 +155,7 @@ if checks.attempted(zeros):
     print(f"in its three Dense layers: {1 - convolutions / everything:.0%} of the bytes")
 
 # %% [markdown]
-# Half of all weights zero, and the packed float32 file is still larger than one of float16 would be. So a pruned model is worth comparing with a *quantised* one, and best is both together.
+# Half of all weights zero, and the packed float32 file is still larger than one of float16 would be. So a pruned model is worth comparing with a *quantised* one, and smallest is both together.
 #
 # ## 2. Complete: int8 by hand
 #
@@ -213,7 +213,7 @@ if checks.attempted(quantise):
 # %% [markdown]
 # Look at the last column: accuracy shows nothing, because as many images are won as lost. *Agreement with the original* shows it. And this was one layer of nine.
 #
-# ## 3. Find the bug: the faster one is whichever comes second
+# ## 3. Find the bug: the same work, and five results
 #
 # Real machines make it hard to see what a stopwatch does wrong, so here is one whose disturbances we know: a laptop with a clock of its own. The first call of everything is slow, each call heats it up, and now and then another program interrupts.
 
@@ -265,7 +265,7 @@ def on_laptops(ratio, second):
 print("two works of 10 ms:", *(f"{value:.2f}" for value in on_laptops(colleagues_ratio, 0.01)))
 
 # %% [markdown]
-# Five times the same work against itself, and five "results". Write the mended version: run both once before it counts, let them take turns so that both meet the same machine, and do not let a few interrupted calls decide.
+# Five times the same work against itself, and five "results": the heat makes the second slower, an interruption either of them, a lottery with a bias. Write the mended version: run both once before it counts, let them take turns so that both meet the same machine, and do not let a few interrupted calls decide.
 
 
 # %%
@@ -323,11 +323,6 @@ if checks.attempted(latency_ratio):
     }
     rows = [[kind, *(f"{value:.2f}" for value in values)] for kind, values in ratios.items()]
     print(plots.table(["latency ratio to float32", "once", "again", "and again"], rows))
-
-# %%
-if checks.attempted(latency_ratio):
-    assert 0.6 < np.median(ratios["float32"]) < 1.6
-    print("a file against itself gives about 1: True")
 
 # %% [markdown]
 # Whether int8 is faster depends on the processor: yours may have instructions for it, or not. That is why the lesson gives ratios of one machine and no promises.
@@ -598,6 +593,8 @@ if checks.attempted(ship):
     )
 
 # %% [markdown]
+# In the table's last row the interval may leave out zero while p is above 0.05. They ask different questions: p is for single images, the interval for writers. And with seven writers the bootstrap is too narrow (lesson 06): in truth both ends lie further out, so the *upper* end, by which we decide, is if anything too kind.
+#
 # With more writers the interval would be shorter, and the smallest file might pass, or be refused for good. That is what more images buy: not a better model, but a decision.
 #
 # ## Quiz
