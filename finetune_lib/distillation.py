@@ -81,6 +81,7 @@ def distil(
         keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False,  # XLA slows convolutions down on a CPU
     )
+    student.optimizer.build(student.trainable_variables)  # or TensorFlow traces the first step twice
     _multiply_logits(student, 1 / temperature)
     try:
         history = student.fit(

@@ -155,16 +155,14 @@ def compiled(
         jit_compile=False,
         steps_per_execution=steps_at_once,
     )
+    # Otherwise Adam's memory is made while TensorFlow traces the first step, which it then traces once more:
+    # a second for a small network.
+    pair.optimizer.build(pair.suffix.trainable_variables)
     return pair
 
 
 def state(pair: Pair) -> list[keras.Variable]:
-    """All that training changes: weights, random numbers, the optimiser's memory.
-
-    The optimiser is built for it, if it is not yet.
-    """
-    if not pair.optimizer.built:
-        pair.optimizer.build(pair.suffix.trainable_variables)
+    """All that training changes: weights, random numbers, the optimiser's memory."""
     return [*pair.suffix.variables, *pair.optimizer.variables]
 
 
