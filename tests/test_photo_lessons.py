@@ -26,7 +26,7 @@ VGG16 = (
     ("name", "backbone_name"),
     [
         ("04_freeze_and_fit", "MobileNetV2"),
-        ("05_fine_tune", "MobileNetV2"),
+        pytest.param("05_fine_tune", "MobileNetV2", marks=pytest.mark.long),
         pytest.param("06_evaluate", "MobileNetV2", marks=pytest.mark.long),
         pytest.param("08_compress", "MobileNetV2", marks=pytest.mark.long),
         ("04_freeze_and_fit", "VGG16"),
