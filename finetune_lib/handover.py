@@ -7,7 +7,6 @@ the answers it gave when it was saved, or measure by how much it has changed.
 import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -42,13 +41,9 @@ class Handover:
     probabilities: np.ndarray
     origin: str
 
-    def change(self, model: keras.Model | None = None) -> float:
-        """The largest change of a probability, over all validation images and classes, 0 to 1.
-
-        Args:
-            model: another one for the same classes, such as a compressed copy; None: the model itself.
-        """
-        now = evaluation.evaluate(model or self.model, self.dataset, "validation").probabilities
+    def change(self) -> float:
+        """The largest change of a probability since then, over all validation images and classes, 0 to 1."""
+        now = evaluation.evaluate(self.model, self.dataset, "validation").probabilities
         return float(np.abs(now - self.probabilities).max())
 
 
@@ -104,7 +99,6 @@ def save(
     file = _file(dataset.name, model.name, place)
     probabilities = evaluation.evaluate(model, dataset, "validation").probabilities
     hidden = file.with_name(f".writing-{uuid.uuid4().hex}.keras")
-    answers = io.BytesIO()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         model.save(hidden)
@@ -114,9 +108,8 @@ def save(
             "class_names": list(dataset.class_names),
             "sha256": _digest(hidden),
         }
-        np.savez(answers, probabilities=probabilities, record=np.array(json.dumps(record)))
         hidden_answers = hidden.with_suffix(".npz")
-        hidden_answers.write_bytes(answers.getvalue())
+        np.savez(hidden_answers, probabilities=probabilities, record=np.array(json.dumps(record)))
         # Two files cannot be renamed at once. Whoever is stopped between them leaves a pair that does not
         # match, which receive() finds out by the hash and replaces.
         hidden_answers.replace(file.with_suffix(".npz"))
@@ -164,14 +157,20 @@ def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = 
         place: the folder; ``folder()`` unless told.
 
     Raises:
-        ValueError: as ``data.load``; or if the model that is there no longer gives the answers it gave.
+        ValueError: as ``data.load``; or if the model that is there is of other classes, or no longer gives
+            the answers it gave. It is left where it is.
     """
     how = recipe(backbone_name)
     count = how.pop("labels_per_class")
     dataset = data.load(data_name, labels_per_class=count, seed=SEED)
     file = _file(dataset.name, backbone_name, place)
     record, probabilities = _kept(file)
-    if record and record["class_names"] == list(dataset.class_names):
+    if record:
+        if record["class_names"] != list(dataset.class_names):
+            raise ValueError(
+                f"{file} was trained for other classes, {', '.join(record['class_names'])}, on data of the "
+                "same name. Move it away, or set the variable FINETUNE_COURSE to another folder."
+            )
         if (record["labels_per_class"], record["seed"]) != (count, SEED):
             dataset = data.load(data_name, labels_per_class=record["labels_per_class"], seed=record["seed"])
         model = keras.saving.load_model(file, compile=False, safe_mode=True)

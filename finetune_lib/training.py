@@ -156,7 +156,7 @@ def compiled(
         steps_per_execution=steps_at_once,
     )
     # Otherwise Adam's memory is made while TensorFlow traces the first step, which it then traces once more:
-    # a second for a small network.
+    # half a second for a small network.
     pair.optimizer.build(pair.suffix.trainable_variables)
     return pair
 

@@ -221,6 +221,8 @@ kept = {name: [coverage(ends, t) for t in truths] for name, ends in (("Wald", wa
 rows = [[name, *(f"{value:.0f}" for value in values)] for name, values in kept.items()]
 print("how often a '95%' interval of 50 images holds the truth (%)")
 print(plots.table(["true accuracy", *(f"{truth:.0%}" for truth in truths)], rows))
+lowest = min(coverage(wilson, truth) for truth in np.linspace(0.5, 0.9999, 2000))
+assert 82 < lowest < 86
 assert min(kept["Wilson"]) > 91 and max(kept["Wilson"]) < 97.5
 assert kept["Wald"][-1] < 45
 

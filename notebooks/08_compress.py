@@ -307,12 +307,15 @@ agreements = {kind: np.mean(each.predictions == original.predictions) for kind, 
 clear = margins > 0.01  # of a near tie the last bits decide
 assert (results["float32"].predictions == original.predictions)[clear].all()
 print("float32 in LiteRT gives the same answers to all images but near ties: True")
+scale, zero_point = runners["int8"].output["quantization"]
 if is_default:
     assert sizes["float16"] < 0.52 * sizes["float32"] and sizes["int8"] < 0.28 * sizes["float32"]
     assert min(agreements.values()) > 0.95
     assert min(evaluation.mcnemar(each.correct, original.correct) for each in results.values()) > 0.05
     print("half and about a quarter of the bytes; every kind agrees on more than 95%: True")
+    assert scale * (255 - zero_point) < logits.max() - 0.3
     print("no difference in accuracy is told from chance: True")
+    print("the largest logit is beyond what int8's output can stand for: True")
 
 # %% [markdown]
 # Why is int8's largest change so much larger than half a step? Its output can stand for no more than *scale x (255 - zero point)*, and that was fixed by a hundred images. Compare it with our largest logit: it is cut off. Here that costs nothing, since the largest stays the largest.
@@ -747,7 +750,9 @@ print(f"of {', '.join(allowed)} we take: {chosen}")
 # %%
 if is_default:
     assert chosen == "distilled, int8" and agreement["hasty, int8"] < agreement["distilled, int8"]
+    assert agreement["pruned 75%"] > agreement["distilled, int8"] - 0.03
     print("we take the patient student as int8: True")
+    print("pruned 75% agrees about as often as it, or more often: True")
 
 # %% [markdown]
 # ## 6. One table, one figure
@@ -813,6 +818,7 @@ if is_default:
     kinds = ("float32", "float16", "dynamic_int8", "int8")
     assert all(p_values[name] > 0.01 and abs(lost[name]) < 1.5 for name in kinds)
     assert lost["pruned 75%"] < 6 and lost["distilled, int8"] < 4
+    assert lost["pruned 75%"] > lost["distilled, int8"] + 0.5
     assert lost["hasty, int8"] > 4 and p_values["hasty, int8"] < 0.001
     assert [len(np.unique(dataset.groups[part])) for part in ("validation", "test")] == [2, 7]
     print("no kind of quantisation alone can be told from the original (p above 0.01): True")
@@ -824,7 +830,7 @@ if is_default:
 #
 # How to read it:
 #
-# - **Intervals that overlap prove nothing**: each is for one model on its own, and all meet the same images. *Pruned 75%* overlaps with the original, and the paired test tells them apart.
+# - **Intervals that overlap prove nothing**: each is for one model on its own, and all meet the same images. Compare *pruned 75%* with the original: first by their intervals, then by the paired test.
 # - A **large p is not a proof of equality.** It says that these images cannot tell the two apart. How large a loss could hide is what the *upper end* of the interval of the difference says, below. McNemar's p is for other images by the same writers; the interval, *t* over writers where they are known, is for new ones (lesson 06).
 # - We ask for eight *p* values, so one below 0.05 now and then is to be expected where nothing is different. One below 0.05 / 8 is worth a name (Bonferroni).
 # - The rows of pruned and distilled models stand for **one seed each**. Sections 3 and 4 have shown by how much others differ.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from finetune_lib import batches, data, fitting, freezing
+from finetune_lib import batches, data, fitting, freezing, training
 
 layers = keras.layers
 
@@ -67,6 +67,18 @@ def test_fit_trains_exactly_what_is_trainable():
     assert not model.compiled
     table = freezing.table(model, report)
     assert [line.split()[-1] for line in table.splitlines()[1:-1]] == ["no", "no", "yes", "no", "yes"]
+
+
+def test_the_first_step_is_traced_once(monkeypatch):
+    traced, step = [], training.Pair.train_step
+
+    def counted(pair, data):
+        traced.append(pair)
+        return step(pair, data)
+
+    monkeypatch.setattr(training.Pair, "train_step", counted)
+    fitting.fit(freezing.freeze(fresh()), small_dataset(), epochs=2, verbose=0)
+    assert len(traced) == 1
 
 
 def test_normalization_moves_when_asked():
