@@ -157,8 +157,8 @@ def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = 
         place: the folder; ``folder()`` unless told.
 
     Raises:
-        ValueError: as ``data.load``; or if the model that is there is of other classes, or no longer gives
-            the answers it gave. It is left where it is.
+        ValueError: as ``data.load``; or if the model that is there is of other classes, no longer gives the
+            answers it gave, or has a Lambda layer, that is, holds code. It is left where it is.
     """
     how = recipe(backbone_name)
     count = how.pop("labels_per_class")
@@ -173,7 +173,15 @@ def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = 
             )
         if (record["labels_per_class"], record["seed"]) != (count, SEED):
             dataset = data.load(data_name, labels_per_class=record["labels_per_class"], seed=record["seed"])
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        try:
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        except ValueError as error:
+            if "Lambda" not in str(error):
+                raise
+            raise ValueError(
+                f"{file} has a Lambda layer, which runs code of its author when the model is opened (lesson "
+                "07). No lesson makes one. It is left where it is, unopened; remove it, and train anew."
+            ) from error
         received = Handover(model, dataset, probabilities, f"{file.name}, as it was saved")
         if len(probabilities) != dataset.sizes["validation"] or received.change() > 1e-2:
             raise ValueError(

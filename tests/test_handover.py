@@ -140,3 +140,27 @@ def test_the_place_is_drive_on_colab(tmp_path: pathlib.Path, monkeypatch: pytest
     assert handover.folder().parts[-2:] == ("finetune_lib", "course")
     monkeypatch.setattr(environment, "drive", lambda: tmp_path)
     assert handover.folder() == tmp_path / "finetune_course"
+
+
+def test_code_in_a_strangers_model_is_never_run(
+    model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras calls a Lambda layer, which can do anything, as soon as it rebuilds the model."""
+    planted = tmp_path / "it_ran"
+    monkeypatch.setenv("PLANTED", str(planted))
+    layer = keras.layers.Lambda(
+        lambda logits: (
+            __import__("os").makedirs(__import__("os").environ["PLANTED"], exist_ok=True),
+            logits,
+        )[1]
+    )
+    stranger = keras.Model(model.input, layer(model.output), name=model.name)
+    file = handover.save(stranger, dataset, labels_per_class=2, place=tmp_path)
+    planted.rmdir()
+    keras.saving.load_model(file, safe_mode=False)
+    assert planted.exists()  # so it is a danger
+    planted.rmdir()
+    monkeypatch.setattr(fitting, "fine_tune", no_training)
+    with pytest.raises(ValueError, match="runs code of its author"):
+        handover.receive("digits_wild", "GlyphNet", place=tmp_path)
+    assert not planted.exists() and file.exists()
