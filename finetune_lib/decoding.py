@@ -53,7 +53,7 @@ def _decoder(size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _decode(content: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    image = _upright(_pixels(content, 2 * max(size)), content)
+    image = _pixels(content, 2 * max(size))
     shape, wanted = tf.cast(tf.shape(image)[:2], tf.float32), tf.constant(size, tf.float32)
     scale = tf.reduce_max(wanted / shape)
     translation = (wanted - scale * shape) / 2
@@ -71,7 +71,7 @@ def _resample(image: tf.Tensor, size: tuple, scale: tuple, translation: tuple) -
 
 
 def _pixels(content: tf.Tensor, enough: int) -> tf.Tensor:
-    """The image as stored, uint8; its shape is looked at before anything is decoded."""
+    """The image upright, uint8; its shape is looked at before anything is decoded."""
     head = _bytes(content, 24)
 
     def begins(text: bytes) -> tf.Tensor:
@@ -82,7 +82,8 @@ def _pixels(content: tf.Tensor, enough: int) -> tf.Tensor:
         with tf.control_dependencies([_require_few(shape[0], shape[1]), _require_few_scans(content)]):
             times = tf.minimum(shape[0] // enough, shape[1] // enough)
         halvings = tf.reduce_sum(tf.cast(times >= [2, 4, 8], tf.int32))
-        return tf.switch_case(halvings, [lambda ratio=ratio: reduced(ratio) for ratio in (1, 2, 4, 8)])
+        image = tf.switch_case(halvings, [lambda ratio=ratio: reduced(ratio) for ratio in (1, 2, 4, 8)])
+        return _upright(image, content)
 
     def reduced(ratio: int) -> tf.Tensor:
         return tf.io.decode_jpeg(content, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
@@ -122,7 +123,7 @@ def _upright(image: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation(head: tf.Tensor) -> tf.Tensor:
-    """1, unless a JPEG's EXIF entry says otherwise."""
+    """1, unless the EXIF entry says otherwise."""
     mark = b"Exif\0\0"
     found = [head[place : place - len(mark)] == each for place, each in enumerate(mark)]
     starts = tf.where(tf.reduce_all(tf.stack(found), axis=0))[:, 0]
@@ -137,8 +138,7 @@ def _orientation(head: tf.Tensor) -> tf.Tensor:
     entries = start + number(start + 4, 4)
     places = entries + 2 + 12 * tf.range(number(entries, 2))
     values = tf.boolean_mask(number(places + 8, 2), number(places, 2) == 0x0112)
-    is_jpeg = tf.reduce_all(head[:2] == [0xFF, 0xD8])
-    known = tf.concat([tf.where(is_jpeg & (values >= 1) & (values <= 8), values, 1), [1]], axis=0)
+    known = tf.concat([tf.where((values >= 1) & (values <= 8), values, 1), [1]], axis=0)
     return known[0]
 
 

@@ -171,14 +171,16 @@ def _write(model: keras.Model, folder: pathlib.Path, class_names: Sequence[str])
                 )
             )  # fmt: skip
 
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.track(names)
+        # Not by Keras' ExportArchive, which writes every weight twice.
+        module = tf.Module()
+        module.weights, module.names = [variable.value for variable in model.variables], names
         pixels = tf.TensorSpec((None, *size, 3), tf.float32, "image")
-        archive.add_endpoint("serving_default", answer, input_signature=[pixels])
         files = tf.TensorSpec((None,), tf.string, "image")
-        archive.add_endpoint("encoded", answer_files, input_signature=[files])
-        archive.write_out(str(folder), verbose=False)
+        signatures = {
+            "serving_default": tf.function(answer, input_signature=[pixels]),
+            "encoded": tf.function(answer_files, input_signature=[files]),
+        }
+        tf.saved_model.save(module, str(folder), signatures)
 
 
 def _warm_up_records(

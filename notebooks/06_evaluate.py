@@ -1245,7 +1245,7 @@ print("every weight is what it was, and so is every answer to the validation ima
 #
 # **Practise first:** [the exercises](exercises/06_evaluate.ipynb) check what you write, and say what it shows. They take about an hour.
 #
-# Your model has a card now. **Lesson 07, Deploy**, puts it where others can use it; **lesson 08, Compress**, makes it smaller and measures what that costs, with the paired test of this lesson.
+# Your model has a card now. **Lesson 07, [Deploy](07_deploy.ipynb)**, puts it where others can use it; **lesson 08, Compress**, makes it smaller and measures what that costs, with the paired test of this lesson.
 #
 # ## Further reading
 #

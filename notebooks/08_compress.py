@@ -928,7 +928,7 @@ print("no weight of the model that we received has changed, and it gives the ans
 #
 # **Practise first:** [the exercises](exercises/08_compress.ipynb) check what you write, and say what it shows. They take about an hour.
 #
-# You have a model, know how good it is (lesson 06), and have a file a fraction of its size. **Lesson 07, Deploy** puts such a file to work, in a server and in a cloud function.
+# You have a model, know how good it is (lesson 06), and have a file a fraction of its size. **Lesson 07, [Deploy](07_deploy.ipynb)**, puts such a file to work, in a server and in a cloud function.
 #
 # ## Further reading
 #

@@ -28,6 +28,7 @@ VGG16 = (
         ("04_freeze_and_fit", "MobileNetV2"),
         pytest.param("05_fine_tune", "MobileNetV2", marks=pytest.mark.long),
         pytest.param("06_evaluate", "MobileNetV2", marks=pytest.mark.long),
+        pytest.param("07_deploy", "MobileNetV2", marks=pytest.mark.long),
         pytest.param("08_compress", "MobileNetV2", marks=pytest.mark.long),
         ("04_freeze_and_fit", "VGG16"),
     ],

@@ -17,7 +17,7 @@ def test_the_examples_run(
     capsys: pytest.CaptureFixture, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    by_stage, whole_way = re.findall(r"(?ms)^```python\n(.*?)^```", README)
+    by_stage, whole_way, deployed = re.findall(r"(?ms)^```python\n(.*?)^```", README)
     assert by_stage.count("epochs=") == 2 and whole_way.count("checkpoint=") == 1
     names: dict[str, object] = {}
     exec(re.sub(r"epochs=\d+", "epochs=10", by_stage), names)
@@ -29,6 +29,12 @@ def test_the_examples_run(
     printed = capsys.readouterr().out
     assert printed.count("9 of 9 layers moved") == 2
     assert printed.count("2 epochs were done by an earlier run") == 1
+    exec(deployed, names)
+    assert f"{tmp_path}/served/digits:/models/digits:ro" in capsys.readouterr().out
+    assert (
+        pathlib.Path("served/digits/1/saved_model.pb").exists()
+        and pathlib.Path("function/handler.py").exists()
+    )
 
 
 def test_the_table_is_what_was_measured_with_todays_recipes(
