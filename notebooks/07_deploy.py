@@ -374,7 +374,6 @@ def call(url, body=None):
             return error.code, json.load(error)
 
 
-# Ready? And what do you take?
 (state,) = call(server.rest)[1]["model_version_status"]
 print("version", state["version"], state["state"])
 signatures = call(f"{server.rest}/metadata")[1]["metadata"]["signature_def"]["signature_def"]
