@@ -86,12 +86,10 @@ def identify(
         images[f"{part} labels"], images[f"{part} images"] = _survey(stream, dataset.image_size)
     if augment is not None:
         numbered = dataset.train.take(SAMPLE).enumerate()
-        samples = [
-            batches.prepared(numbered, dataset, augment, settings["seed"], view)
-            for view in range(SAMPLE_VIEWS)
-        ]
-        surveys = [_survey(sample, dataset.image_size)[1] for sample in samples]
-        images["augmented images"] = np.concatenate(surveys)
+        samples = tf.data.Dataset.range(SAMPLE_VIEWS).flat_map(
+            lambda view: batches.prepared(numbered, dataset, augment, settings["seed"], view)
+        )
+        images["augmented images"] = _survey(samples, dataset.image_size)[1]
     return Identity(json.loads(json.dumps(facts)), images)  # as they will be read again
 
 

@@ -109,8 +109,9 @@ def test_views_are_taken_in_turn_and_online_never_repeats() -> None:
     assert (order[0] != order[1]).any()  # though each image looks the same
 
 
-@pytest.mark.parametrize("memory", [2**20, 0], ids=["memory", "disk"])
-@pytest.mark.parametrize("buffer", [2**20, 4 * 4 * 3 * 5], ids=["all", "some"])
+@pytest.mark.parametrize(
+    ("buffer", "memory"), [(2**20, 2**20), (4 * 4 * 3 * 5, 0)], ids=["all-memory", "some-disk"]
+)
 @pytest.mark.parametrize(
     ("views", "runs"), [(1, 1), (2, 2), (5, 3), (None, 1)], ids=["one", "two", "more than epochs", "none"]
 )

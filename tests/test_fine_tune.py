@@ -47,6 +47,16 @@ def test_it_is_fit_stage_by_stage():
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
 
 
+@pytest.fixture
+def untrained(monkeypatch) -> None:
+    """All is done but the training itself: how stages are set up does not depend on it."""
+
+    def fit(self, *args, callbacks, **options) -> None:
+        callbacks[-1].on_epoch_end(0, {"loss": 1.0, "accuracy": 0.0, "val_loss": 1.0, "val_accuracy": 0.0})
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+
+
 @pytest.mark.parametrize("boundaries", [(), ("block2", "block3"), ("block2", "block2"), "logits"])
 def test_names_that_do_not_go_deeper_are_refused(boundaries):
     with pytest.raises(ValueError, match="from deep to shallow"):
@@ -105,7 +115,7 @@ def test_stopped_in_the_second_stage_and_called_again_in_the_same_notebook(tmp_p
         fitting.fine_tune(model, dataset, "block2", callbacks=[Quiet()], **settings)
 
 
-def test_views_are_few_where_storing_pays_and_new_ones_where_it_does_not(monkeypatch):
+def test_views_are_few_where_storing_pays_and_new_ones_where_it_does_not(untrained, monkeypatch):
     asked, of_images, of_activations = [], batches.of_images, batches.of_activations
 
     def images(*args, **options):
@@ -143,7 +153,7 @@ def test_label_smoothing_is_that_of_the_loss():
     assert report.history["accuracy"][0] == pytest.approx(accuracy, abs=1e-6)
 
 
-def test_class_weights_and_smoothing_go_together():
+def test_class_weights_and_smoothing_go_together(untrained):
     _, reports = fine_tune("block3", class_weights={0: 1.0, 1: 3.0, 2: 1.0}, label_smoothing=0.1)
     assert all(report.loss.endswith("smoothed by 0.1, weighted by class") for report in reports)
 
@@ -162,6 +172,7 @@ def test_the_best_epoch_is_kept():
 def test_digits_are_learned_better_than_by_the_head_alone():
     dataset = data.load("digits_wild", labels_per_class=5)
     model = classifier.build("GlyphNet", dataset.class_names)
-    reports = fitting.fine_tune(model, dataset, "block1", head_steps=300, augment=dataset.augment, verbose=0)
+    options = {"head_steps": 200, "steps": 200, "augment": dataset.augment, "verbose": 0}
+    reports = fitting.fine_tune(model, dataset, "block1", **options)
     head, tuned = (report.history["val_accuracy"][-1] for report in reports)
     assert tuned > head > 0.8

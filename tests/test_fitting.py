@@ -335,8 +335,8 @@ def test_the_hand_built_vgg16_of_tutorials_works():
     x = layers.Dense(16, activation="relu", name="hidden")(x)
     model = keras.Model(base.input, layers.Dense(3, activation="softmax", name="predictions")(x))
     dataset = small_dataset(8, size=32)
-    report = fitting.fit(freezing.freeze(model), dataset, epochs=1, batch_size=8, verbose=0)
-    assert [path for path, moved in report.moved.items() if moved] == ["hidden", "predictions"]
+    freezing.freeze(model)
+    assert [layer.name for layer in model.layers if layer.trainable_weights] == ["hidden", "predictions"]
     freezing.unfreeze_from(model, "block5_conv3")
     report = fitting.fit(model, dataset, epochs=1, learning_rate=1e-4, batch_size=8, verbose=0)
     assert [path for path, moved in report.moved.items() if moved] == [
@@ -392,10 +392,11 @@ def test_early_stopping_and_a_given_optimizer():
 
 def test_long_stages_are_validated_ten_times_unless_a_callback_may_want_more():
     dataset = small_dataset()
-    report = fitting.fit(fresh(), dataset, epochs=25, verbose=0)
+    model = freezing.freeze(fresh())
+    report = fitting.fit(model, dataset, epochs=25, verbose=0)
     assert report.validated_epochs == [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
     assert len(report.history["val_loss"]) == 10 and len(report.history["loss"]) == 25
-    watched = fitting.fit(fresh(), dataset, epochs=12, callbacks=[keras.callbacks.Callback()], verbose=0)
+    watched = fitting.fit(model, dataset, epochs=12, callbacks=[keras.callbacks.Callback()], verbose=0)
     assert watched.validated_epochs == list(range(1, 13)) and len(watched.history["val_loss"]) == 12
 
 

@@ -16,19 +16,21 @@ from finetune_lib import backbones, catalog, comparison, data, evaluation, fitti
 pytestmark = pytest.mark.network
 
 HELD_OUT = ("validation", "test")  # nothing is decided here, so both can tell how good a model is
+# The course's recipe for a head has 8 views of each photo; for one that is good enough here, 2 will do.
+HEAD, LEAST = comparison.Recipe(steps=200, learning_rate=2e-3, views=2), 0.8
 
 
 @pytest.fixture(scope="module")
 def flowers():
-    return data.load("tf_flowers", labels_per_class=100)
+    return data.load("tf_flowers", labels_per_class=50)
 
 
 @pytest.fixture(scope="module")
-def frozen(flowers):
-    """The course's recipe for photos: a new head on ImageNet's features."""
-    answer = comparison.frozen(flowers, "MobileNetV2", verbose=0)
+def recognised(flowers):
+    """Whether each held-out photo is recognised by a new head on ImageNet's features."""
+    answer = comparison.frozen(flowers, "MobileNetV2", recipe=HEAD, verbose=0)
     assert fitting.diagnose(answer.model, flowers) == []
-    return answer
+    return held_out(answer.model, flowers)
 
 
 def tuned_too(frozen, dataset):
@@ -54,19 +56,18 @@ def described(what, **answers):
     return "\n".join(lines)
 
 
-def test_flowers_with_imagenet_features(flowers, frozen, capsys):
+def test_flowers_with_imagenet_features(flowers, recognised, capsys):
     assert flowers.class_names == ("dandelion", "daisy", "tulips", "sunflowers", "roses")
-    correct = held_out(frozen.model, flowers)
     with capsys.disabled():
-        print(described("tf_flowers", frozen=correct))
-    assert correct.mean() >= 0.84
+        print(described("tf_flowers, 50 labels a class", frozen=recognised))
+    assert recognised.mean() >= LEAST
 
 
 @pytest.mark.long
-def test_fine_tuning_gains_on_flowers(flowers, frozen, capsys):
-    """Over three splits: on a single one the gain is within its noise."""
-    every = [tuned_too(frozen, flowers)]
-    for seed in (1, 2):
+def test_fine_tuning_gains_on_flowers(capsys):
+    """The course's recipes, over three splits: on a single one the gain is within its noise."""
+    every = []
+    for seed in (0, 1, 2):
         dataset = data.load("tf_flowers", labels_per_class=100, split_seed=seed)
         every.append(tuned_too(comparison.frozen(dataset, "MobileNetV2", verbose=0), dataset))
     with capsys.disabled():
@@ -78,7 +79,7 @@ def test_fine_tuning_gains_on_flowers(flowers, frozen, capsys):
     assert min(each[0].mean() for each in every) >= 0.84 and means[1] > means[0]
 
 
-def test_the_same_photos_as_a_folder(flowers, frozen, capsys, tmp_path):
+def test_the_same_photos_as_a_folder(flowers, recognised, capsys, tmp_path):
     builder = catalog.find("tf_flowers")
     names = builder.info.features["label"].names
     encoded = builder.as_dataset(split="train", decoders={"image": tfds.decode.SkipDecoding()})
@@ -86,16 +87,17 @@ def test_the_same_photos_as_a_folder(flowers, frozen, capsys, tmp_path):
         place = tmp_path / names[example["label"]] / f"{number}.jpg"
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(example["image"])
-    folder = data.load(tmp_path, labels_per_class=100)
+    folder = data.load(tmp_path, labels_per_class=50)
     assert folder.provenance.sha256 == flowers.provenance.sha256 and folder.sizes == flowers.sizes
     assert folder.class_names == tuple(sorted(flowers.class_names))
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")}
     assert set(folder.places["test"]) <= files
-    correct = held_out(comparison.frozen(folder, "MobileNetV2", verbose=0).model, folder)
+    answer = comparison.frozen(folder, "MobileNetV2", recipe=HEAD, verbose=0)
+    correct = held_out(answer.model, folder)
     with capsys.disabled():
         print(described("the same photos as a folder", frozen=correct))
     # The same photos in the same parts, but in another order, so the weights differ a little.
-    assert correct.mean() >= 0.84 and abs(correct.mean() - held_out(frozen.model, flowers).mean()) < 0.04
+    assert correct.mean() >= LEAST and abs(correct.mean() - recognised.mean()) < 0.04
 
 
 def test_a_few_photos_of_two_things(flowers, capsys):
@@ -103,10 +105,10 @@ def test_a_few_photos_of_two_things(flowers, capsys):
     new = [files.pop() for files in photos.values()]
     started = time.monotonic()
     own = data.from_photos(photos, image_size=(224, 224))
-    frozen = comparison.frozen(own, "MobileNetV2", recipe=comparison.Recipe(100, 1e-3), verbose=0)
+    frozen = comparison.frozen(own, "MobileNetV2", recipe=comparison.Recipe(20, 1e-3, views=2), verbose=0)
     boundary = backbones.get("MobileNetV2").fine_tune_from
     tuned = comparison.fine_tuned(
-        frozen, own, unfreeze_from=boundary, recipe=comparison.Recipe(100, 1e-4), verbose=0
+        frozen, own, unfreeze_from=boundary, recipe=comparison.Recipe(10, 1e-4), verbose=0
     )
     answers = evaluation.classify(tuned.model, new, own.class_names)
     with capsys.disabled():

@@ -1,4 +1,4 @@
-"""Lessons 04 to 08 on photos, with real ImageNet weights. Run with: pytest -m network
+"""Lessons 04 to 08 on photos, with real ImageNet weights. Run with: pytest -m "network and long"
 
 They need a network, or folders with the files where TFDS_DATA_DIR and KERAS_HOME say.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from finetune_lib import backbones
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.long]
 VGG16 = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -26,10 +26,10 @@ VGG16 = (
     ("name", "backbone_name"),
     [
         ("04_freeze_and_fit", "MobileNetV2"),
-        pytest.param("05_fine_tune", "MobileNetV2", marks=pytest.mark.long),
-        pytest.param("06_evaluate", "MobileNetV2", marks=pytest.mark.long),
-        pytest.param("07_deploy", "MobileNetV2", marks=pytest.mark.long),
-        pytest.param("08_compress", "MobileNetV2", marks=pytest.mark.long),
+        ("05_fine_tune", "MobileNetV2"),
+        ("06_evaluate", "MobileNetV2"),
+        ("07_deploy", "MobileNetV2"),
+        ("08_compress", "MobileNetV2"),
         ("04_freeze_and_fit", "VGG16"),
     ],
 )

@@ -22,23 +22,19 @@ def test_a_head_and_a_trained_network_get_rates_that_suit_them(digits):
     assert 1e-3 <= head.suggestion <= 2e-2 and head.suggestion <= head.lowest / 10
     assert not model.compiled
     assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
-    fitting.fit(model, digits, epochs=60, augment=digits.augment, verbose=0)
+    fitting.fit(model, digits, epochs=60, views=1, augment=digits.augment, verbose=0)
     freezing.unfreeze_from(model, "block1")
-    tuned = [
-        fitting.learning_rate_range(model, digits, augment=digits.augment, seed=seed, verbose=0)
-        for seed in (0, 1)
-    ]
-    assert all(3e-5 <= result.suggestion <= 1e-3 for result in tuned), tuned
-    assert all(result.suggestion < head.suggestion / 3 for result in tuned)
+    tuned = fitting.learning_rate_range(model, digits, augment=digits.augment, verbose=0)
+    assert 3e-5 <= tuned.suggestion <= 1e-3 and tuned.suggestion < head.suggestion / 3
 
 
 def test_nothing_is_left_behind_not_even_statistics_or_random_numbers():
     keras.utils.set_random_seed(0)
     model = freezing.unfreeze_from(small_models.plain(), "block2", train_batch_normalization=True)
     before = [variable.numpy() for variable in model.variables]
-    first = fitting.learning_rate_range(model, killed_run.dataset(), steps=30, verbose=0)
+    first = fitting.learning_rate_range(model, killed_run.dataset(), steps=20, verbose=0)
     assert all(np.array_equal(b, v) for b, v in zip(before, model.variables, strict=True))
-    second = fitting.learning_rate_range(model, killed_run.dataset(), steps=30, verbose=0)
+    second = fitting.learning_rate_range(model, killed_run.dataset(), steps=20, verbose=0)
     np.testing.assert_array_equal(first.losses, second.losses)
 
 

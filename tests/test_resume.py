@@ -42,6 +42,35 @@ def bits(model: keras.Model) -> list[bytes]:
     return [weight.tobytes() for weight in model.get_weights()]
 
 
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A stage that was never stopped, and the folder of its checkpoints, which is to be copied, not used."""
+
+    weights: list[bytes]
+    report: fitting.FitReport
+    folder: pathlib.Path
+
+
+@pytest.fixture(scope="module")
+def whole_head(dataset, tmp_path_factory) -> Whole:
+    model, folder = head_model(), tmp_path_factory.mktemp("head")
+    report = fit(model, dataset, folder)
+    return Whole(bits(model), report, folder)
+
+
+@pytest.fixture(scope="module")
+def whole_deep(dataset) -> Whole:
+    model = deep_model()
+    report = fit(model, dataset, None, callbacks=[Quiet()])
+    return Whole(bits(model), report, pathlib.Path("of no checkpoints"))
+
+
+@pytest.fixture
+def finished(whole_head, tmp_path) -> pathlib.Path:
+    """A folder with a finished head, as ``fit(head_model(), dataset, folder)`` leaves it."""
+    return shutil.copytree(whole_head.folder, tmp_path / "finished")
+
+
 class Stop(keras.callbacks.Callback):
     """Does something when so many epochs are done and saved: at once, or in the middle of the next."""
 
@@ -71,22 +100,21 @@ class Quiet(keras.callbacks.Callback):
     """Nothing; with a callback, each epoch is validated, with this one or with ``Stop``."""
 
 
-@pytest.mark.parametrize("stopped", [interrupt, run_out_of_memory])
-@pytest.mark.parametrize("half_way", [False, True])
-@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize(
+    ("stopped", "half_way", "anew"),
+    [(interrupt, False, True), (interrupt, True, False), (run_out_of_memory, True, True)],
+)
 def test_stopped_and_run_again_it_ends_as_if_nothing_had_been(
-    dataset, tmp_path, stopped, half_way, anew, capsys
+    dataset, whole_deep, tmp_path, stopped, half_way, anew, capsys
 ):
-    whole = deep_model()
-    expected = fit(whole, dataset, None, callbacks=[Quiet()])
     model = deep_model()
     with pytest.raises((KeyboardInterrupt, MemoryError)):
         fit(model, dataset, tmp_path, callbacks=[Stop(2, stopped, half_way)])
     if anew:  # the notebook from its top; otherwise the cell once more
         model = deep_model()
     report = fit(model, dataset, tmp_path, callbacks=[Quiet()], verbose=1)
-    assert bits(model) == bits(whole)
-    assert (report.history, report.moved) == (expected.history, expected.moved)
+    assert bits(model) == whole_deep.weights
+    assert (report.history, report.moved) == (whole_deep.report.history, whole_deep.report.moved)
     assert report.earlier_epochs == 2 and report.epochs == EPOCHS
     assert "goes on after epoch 2, with the checkpoint in" in capsys.readouterr().err
     assert "2 epochs were done by an earlier run" in str(report)
@@ -150,10 +178,9 @@ def test_what_callbacks_change_is_saved(dataset, tmp_path):
     assert bits(model) == bits(whole)
 
 
-def test_a_callback_that_stops_training_does_not_finish_the_stage(dataset, tmp_path):
+def test_a_callback_that_stops_training_does_not_finish_the_stage(dataset, whole_head, tmp_path):
     """Such as one that watches the time."""
-    whole, model = head_model(), head_model()
-    fit(whole, dataset, None, callbacks=[Quiet()])
+    model = head_model()
 
     class TimeIsUp(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None) -> None:
@@ -161,19 +188,20 @@ def test_a_callback_that_stops_training_does_not_finish_the_stage(dataset, tmp_p
 
     assert fit(model, dataset, tmp_path, callbacks=[TimeIsUp()]).epochs == 2
     report = fit(model, dataset, tmp_path, callbacks=[Quiet()])
-    assert bits(model) == bits(whole) and (report.epochs, report.earlier_epochs) == (EPOCHS, 2)
+    assert bits(model) == whole_head.weights and (report.epochs, report.earlier_epochs) == (EPOCHS, 2)
 
 
-def test_a_finished_stage_is_not_trained_again_and_says_so(dataset, tmp_path, capsys, monkeypatch):
-    model = head_model()
-    first = fit(model, dataset, tmp_path)
-    capsys.readouterr()
+def test_a_finished_stage_is_not_trained_again_and_says_so(
+    dataset, whole_head, finished, capsys, monkeypatch
+):
     monkeypatch.setattr(keras.Model, "fit", None)
-    for again in (model, head_model()):
-        report = fit(again, dataset, tmp_path)
-        assert bits(again) == bits(model) and not again.compiled
+    again = head_model()
+    for _ in range(2):  # a model built anew, and the same one once more
+        report = fit(again, dataset, finished)
+        assert bits(again) == whole_head.weights and not again.compiled
         assert "finished earlier; its weights are taken from" in capsys.readouterr().err  # verbose or not
-        assert dataclasses.replace(report, earlier_epochs=0) == first and report.earlier_epochs == EPOCHS
+        assert dataclasses.replace(report, earlier_epochs=0) == whole_head.report
+        assert report.earlier_epochs == EPOCHS
 
 
 def test_stages_share_a_folder(dataset, tmp_path):
@@ -234,21 +262,18 @@ def test_layers_are_called_as_they_are_now(dataset, tmp_path):
     assert report.boundary == f"trained from {names[-1]} on"
 
 
-def test_a_damaged_checkpoint_costs_an_epoch_and_nothing_else(dataset, tmp_path):
-    whole = head_model()
-    fit(whole, dataset, tmp_path)
-    (final,) = tmp_path.glob("*/finished-*")
+def test_a_damaged_checkpoint_costs_an_epoch_and_nothing_else(dataset, whole_head, finished):
+    (final,) = finished.glob("*/finished-*")
     final.write_bytes(final.read_bytes()[:-1])
     model = head_model()
     with pytest.warns(UserWarning, match="is damaged"):
-        report = fit(model, dataset, tmp_path)
-    assert bits(model) == bits(whole) and report.earlier_epochs == EPOCHS
+        report = fit(model, dataset, finished)
+    assert bits(model) == whole_head.weights and report.earlier_epochs == EPOCHS
 
 
-def test_a_full_disk_warns_and_training_goes_on(dataset, tmp_path):
+def test_a_full_disk_warns_and_training_goes_on(dataset, whole_head, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    whole, model = head_model(), head_model()
-    fit(whole, dataset, None, callbacks=[Quiet()])
+    model = head_model()
 
     def fill() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -256,7 +281,7 @@ def test_a_full_disk_warns_and_training_goes_on(dataset, tmp_path):
     try:
         with pytest.warns(UserWarning, match=r"epoch 3 cannot be written .*File too large.*Training goes on"):
             fit(model, dataset, tmp_path / "one", callbacks=[Stop(2, fill)])
-        assert bits(model) == bits(whole)
+        assert bits(model) == whole_head.weights
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         with pytest.warns(UserWarning, match="epoch 3"), pytest.raises(KeyboardInterrupt):
             again = head_model()
@@ -266,7 +291,7 @@ def test_a_full_disk_warns_and_training_goes_on(dataset, tmp_path):
     for place in ("one", "two"):  # in the second, with the model as it was left
         model = head_model() if place == "one" else again
         assert fit(model, dataset, tmp_path / place, callbacks=[Quiet()]).earlier_epochs == 2
-        assert bits(model) == bits(whole)
+        assert bits(model) == whole_head.weights
 
 
 def test_a_folder_that_vanishes_warns_and_training_goes_on(dataset, tmp_path):
@@ -319,40 +344,38 @@ def other_validation_labels(dataset):
         ({}, other_validation_labels, "in: validation labels"),
     ],
 )
-def test_another_setting_or_data_set_is_refused(dataset, tmp_path, options, change, message):
-    fit(head_model(), dataset, tmp_path)
-    files = sorted(tmp_path.rglob("*"))
+def test_another_setting_or_data_set_is_refused(dataset, finished, options, change, message):
+    files = sorted(finished.rglob("*"))
     model = head_model()
     before = bits(model)
     if "label" in options:  # as on a disk that takes both names for one
-        (tmp_path / "training-from-layer-13").rename(tmp_path / "Training-from-layer-13")
-        files = sorted(tmp_path.rglob("*"))
+        (finished / "training-from-layer-13").rename(finished / "Training-from-layer-13")
+        files = sorted(finished.rglob("*"))
     with pytest.raises(resume.OtherStage, match=f"is of another stage.*{message}"):
-        fit(model, change(dataset) if change else dataset, tmp_path, **options)
-    assert bits(model) == before and sorted(tmp_path.rglob("*")) == files
+        fit(model, change(dataset) if change else dataset, finished, **options)
+    assert bits(model) == before and sorted(finished.rglob("*")) == files
 
 
-def test_another_model_is_refused_but_a_new_random_head_is_not(dataset, tmp_path):
-    fit(head_model(), dataset, tmp_path)
+def test_another_model_is_refused_but_a_new_random_head_is_not(dataset, finished):
     frozen = head_model()
     frozen.get_layer("block2_conv").kernel.assign_add(np.full((3, 3, 4, 4), 1e-6))
     with pytest.raises(ValueError, match=r"in: frozen weights\. To go on"):
-        fit(frozen, dataset, tmp_path)
+        fit(frozen, dataset, finished)
     dropping = head_model()
     dropping.get_layer("drop").rate = 0.25
     with pytest.raises(ValueError, match=r"in: trained layers\. To go on"):
-        fit(dropping, dataset, tmp_path)
+        fit(dropping, dataset, finished)
     other_head = head_model()
     other_head.get_layer("logits").kernel.assign(np.ones((4, 3)))
-    assert fit(other_head, dataset, tmp_path).earlier_epochs == EPOCHS
+    assert fit(other_head, dataset, finished).earlier_epochs == EPOCHS
     # Where more than the head learns, the weights that it starts at count.
     first = freezing.unfreeze_from(head_model(), "block3")
-    fit(first, dataset, tmp_path)
+    fit(first, dataset, finished)
     other = freezing.unfreeze_from(head_model(), "block3")
     other.get_layer("logits").kernel.assign(np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"in: weights at the start\. To go on"):
-        fit(other, dataset, tmp_path)
-    assert fit(first, dataset, tmp_path).earlier_epochs == EPOCHS  # the cell once more
+        fit(other, dataset, finished)
+    assert fit(first, dataset, finished).earlier_epochs == EPOCHS  # the cell once more
 
 
 def test_epochs_that_were_validated_otherwise_are_refused(dataset, tmp_path):
@@ -470,10 +493,10 @@ def test_mixed_precision_goes_on(dataset, tmp_path):
     assert results[0] == results[1] and report.earlier_epochs == 2
 
 
-def test_on_colab_without_drive_the_way_to_it_is_told(dataset, tmp_path, monkeypatch, capsys):
+def test_on_colab_without_drive_the_way_to_it_is_told(dataset, finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setattr(environment, "DRIVE", tmp_path / "absent")
-    fit(head_model(), dataset, tmp_path / "run", verbose=1)
+    fit(head_model(), dataset, finished, verbose=1)
     assert "drive.mount('/content/drive')" in capsys.readouterr().err
 
 

@@ -110,7 +110,6 @@ class Ways:
         self.folder, self.monkeypatch = folder, monkeypatch
         self.opened: list[activation_cache.Stored] = []
         stored = activation_cache.stored
-        monkeypatch.setattr(batches, "LEAST_RETURNS", 1)  # many steps at once, in however short a stage
 
         def spy(*args, **options) -> tuple:
             found = stored(*args, **options)
@@ -119,7 +118,8 @@ class Ways:
 
         monkeypatch.setattr(activation_cache, "stored", spy)
 
-    def agree(self, build, dataset: data.ImageDataset, ways: str = "stored found-on-disk", **options) -> None:
+    def agree(self, build, dataset: data.ImageDataset, ways: str = "stored", **options) -> fitting.FitReport:
+        """What is found is fitted in many steps at once, what has just been stored one step at a time."""
         options = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "verbose": 0} | options
         model = build()
         before = weights_of(model)
@@ -129,6 +129,7 @@ class Ways:
         assert expected != before
         for way in ways.split():
             self.monkeypatch.setattr(batches, "MEMORY_BYTES", 0 if "disk" in way else 2**28)
+            self.monkeypatch.setattr(batches, "LEAST_RETURNS", 1 if "found" in way else 500)
             self.opened.clear()
             model = build()
             report = fitting.fit(model, dataset, cache=activation_cache.Cache(self.folder), **options)
@@ -140,18 +141,17 @@ class Ways:
             assert weights_of(model) == expected, way
             assert report.history == on_images.history, way
             assert (report.moved, report.loss) == (on_images.moved, on_images.loss)
+        return on_images
 
 
 @pytest.mark.parametrize(
     ("layer", "options", "runs"),
     [
-        (None, {"ways": "stored found found-on-disk"}, 1),
-        ("block4", {"ways": "stored found found-on-disk"}, 1),
-        (None, {"views": 1, "augment": brighten}, 1),
+        ("block4", {"ways": "stored found"}, 1),
         ("block4", {"views": 3, "augment": brighten, "epochs": 5}, 3),
-        (None, {"views": 4, "augment": brighten, "epochs": 2}, 2),
+        (None, {"views": 4, "augment": brighten, "epochs": 2, "ways": "stored found-on-disk"}, 2),
     ],
-    ids=["head", "block4", "one view", "more epochs than views", "fewer epochs than views"],
+    ids=["no augmentation", "more epochs than views", "fewer epochs than views"],
 )
 def test_the_same_weights_come_out_as_on_images(layer, options, runs, digits, ways) -> None:
     ways.agree(lambda: glyphnet(layer), digits, **options)
@@ -166,7 +166,6 @@ def test_a_softmax_head_with_one_hot_labels_and_class_weights(digits, ways) -> N
 @pytest.mark.parametrize(
     ("build", "layer", "options"),
     [
-        (small_models.plain, None, {}),
         (small_models.plain, "block3", {}),
         (small_models.plain, "block3", {"train_batch_normalization": True}),
         (small_models.sequential, None, {}),
@@ -176,8 +175,7 @@ def test_a_softmax_head_with_one_hot_labels_and_class_weights(digits, ways) -> N
         (whole_numbers, "embedding", {}),
     ],
     ids=[
-        "Dropout on both sides",
-        "BatchNormalization frozen",
+        "Dropout on both sides, BatchNormalization frozen",
         "BatchNormalization trained",
         "Sequential",
         "skip connection",
@@ -187,7 +185,14 @@ def test_a_softmax_head_with_one_hot_labels_and_class_weights(digits, ways) -> N
     ],
 )
 def test_the_same_weights_come_out_however_the_model_is_built(build, layer, options, small, ways) -> None:
-    ways.agree(lambda: small_model(build, layer, **options), small)
+    # Found again, too, where that is harder: several tensors, whole numbers, random numbers, one's own code.
+    is_found = "train_batch_normalization" in options or build in (
+        small_models.skip,
+        with_a_class_of_ones_own,
+        whole_numbers,
+    )
+    which = "stored found-on-disk" if is_found else "stored"
+    ways.agree(lambda: small_model(build, layer, **options), small, which)
     if build is small_models.skip:
         assert len(ways.opened[0].shapes) == 2
 
@@ -205,9 +210,8 @@ def test_dropout_depends_on_the_seed_not_on_what_was_drawn_before(small) -> None
     assert np.abs(weights[0] - weights[2]).max() > 1e-4
 
 
-@pytest.mark.parametrize("layer", [None, "block4"])
-def test_plain_keras_gives_the_same_weights(layer, digits, ways) -> None:
-    model = glyphnet(layer)
+def test_plain_keras_gives_the_same_weights(digits, ways) -> None:
+    model = glyphnet("block4")
     schedule = keras.optimizers.schedules.CosineDecay(1e-3, decay_steps=EPOCHS * 3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"], jit_compile=False)
@@ -222,7 +226,7 @@ def test_plain_keras_gives_the_same_weights(layer, digits, ways) -> None:
         validation_data=stream.validation,
         verbose=0,
     )
-    stored = glyphnet(layer)
+    stored = glyphnet("block4")
     report = fitting.fit(stored, digits, epochs=EPOCHS, batch_size=BATCH_SIZE, cache=True, verbose=0)
     assert report.stored
     assert weights_of(stored) == weights_of(model)
@@ -235,13 +239,10 @@ def test_a_trained_head_does_not_make_the_activations_strangers(digits, ways) ->
     for _ in range(2):
         fitting.fit(model, digits, epochs=2, cache=cache, verbose=0)
     assert [each.was_there for each in ways.opened] == [False, False, True, True]
-    before = weights_of(model)
-    freezing.unfreeze_from(model, "block4")
+    kernel = model.get_layer("block4_conv1").kernel
+    kernel.assign(kernel * 1.01)  # as if block 4 had been trained
     fitting.fit(model, digits, epochs=2, cache=cache, verbose=0)
-    freezing.freeze(model)
-    fitting.fit(model, digits, epochs=2, cache=cache, verbose=0)
-    assert weights_of(model)[0] == before[0]
-    assert [each.was_there for each in ways.opened[4:]] == [False] * 4
+    assert [each.was_there for each in ways.opened[4:]] == [False] * 2
 
 
 def test_online_views_are_never_stored(digits, ways) -> None:
@@ -288,9 +289,6 @@ def test_what_is_expected_is_said_before_work_starts(digits, tmp_path, capsys) -
     assert tables == 208 * 2**10
     assert "frozen part: " in printed.err and "/52 " in printed.err  # a bar
     assert "trains on images" not in printed.err
-    fitting.fit(
-        glyphnet(), digits, epochs=2, cache=activation_cache.Cache(tmp_path, limit_bytes=9), verbose=0
-    )
     fitting.fit(glyphnet(), digits, epochs=2, cache=activation_cache.Cache(tmp_path), verbose=0)
     assert capsys.readouterr() == ("", "")
 
@@ -309,6 +307,9 @@ def not_a_folder(folder: pathlib.Path) -> activation_cache.Cache:
     return activation_cache.Cache(folder)
 
 
+THREE_VIEWS = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "augment": brighten, "views": 3}
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -318,23 +319,32 @@ def not_a_folder(folder: pathlib.Path) -> activation_cache.Cache:
     ],
 )
 def test_without_room_it_trains_on_images_and_says_so_in_one_line(
-    settings, reason, digits, tmp_path, capsys
+    settings, reason, digits, tmp_path, capsys, monkeypatch
 ) -> None:
-    options = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "augment": brighten, "views": 3}
-    model, folder = glyphnet(), tmp_path / "cache"
-    fitting.fit(model, digits, cache=False, verbose=0, **options)
-    expected = weights_of(model)
-    model = glyphnet()
-    report = fitting.fit(model, digits, cache=settings(folder), **options)
-    assert not report.stored and "3 epochs on images" in str(report)
-    assert weights_of(model) == expected
+    def train(verbose: int) -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(keras.Model, "fit", interrupted)  # all has been said by then
+            fitting.fit(glyphnet(), digits, cache=settings(folder), verbose=verbose, **THREE_VIEWS)
+
+    folder = tmp_path / "cache"
+    train(verbose=1)
     told = [line for line in capsys.readouterr().err.splitlines() if "trains on images" in line]
     assert len(told) == 1 and reason in told[0]
     assert told[0].split("\r")[-1].strip().startswith("training: trains on images, which takes longer: ")
     assert not folder.is_dir() or not list(folder.iterdir())
     capsys.readouterr()
-    report = fitting.fit(glyphnet(), digits, cache=settings(folder), verbose=0, **options)
-    assert not report.stored and capsys.readouterr() == ("", "")
+    train(verbose=0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_room_the_same_weights_come_out(digits, tmp_path) -> None:
+    weights = []
+    for cache in (False, not_a_folder(tmp_path / "file")):
+        model = glyphnet()
+        report = fitting.fit(model, digits, cache=cache, verbose=0, **THREE_VIEWS)
+        assert not report.stored and "3 epochs on images" in str(report)
+        weights.append(weights_of(model))
+    assert weights[0] == weights[1]
 
 
 def test_from_scratch_nothing_is_stored(digits, tmp_path, capsys) -> None:
@@ -456,7 +466,7 @@ def test_a_loss_that_is_not_a_number_is_found_among_many_steps_at_once(digits, m
     assert weights_of(model) == before and not model.compiled
 
 
-def interrupted_augmentation(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def interrupted(*args, **options) -> None:
     raise KeyboardInterrupt
 
 
@@ -471,7 +481,7 @@ def test_ctrl_c_while_activations_are_stored(where, digits, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     options = {"epochs": 2, "batch_size": BATCH_SIZE, "views": 1, "cache": activation_cache.Cache(tmp_path)}
-    augment = interrupted_augmentation if where == "augmentation" else brighten
+    augment = interrupted if where == "augmentation" else brighten
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(batches.tqdm.tqdm, "update", update)
         fitting.fit(model, digits, augment=augment, **options)
@@ -479,7 +489,8 @@ def test_ctrl_c_while_activations_are_stored(where, digits, tmp_path, monkeypatc
     assert [path.name for path in tmp_path.glob(".*")] == []
     # A part that was stored before is whole; what was being stored is gone.
     assert len(activation_cache.entries(tmp_path)) == (where == "validation")
-    assert fitting.fit(model, digits, augment=brighten, verbose=0, **options).stored
+    if where != "augmentation":
+        assert fitting.fit(model, digits, augment=brighten, verbose=0, **options).stored
 
 
 @pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
@@ -494,20 +505,23 @@ def test_mixed_precision_works_with_a_float32_head(mixed_precision, ways) -> Non
     model = glyphnet()
     assert model.output.dtype == "float32" and model.get_layer("logits").compute_dtype == "float32"
     assert model.get_layer("block4_conv1").compute_dtype == mixed_precision.removeprefix("mixed_")
-    options = {"epochs": 2, "views": 2, "augment": brighten}
-    ways.agree(glyphnet, dataset, **options, ways="stored")
-    for views in (2, "online"):
-        model = glyphnet("block4")
-        options |= {"views": views, "epochs": 4, "learning_rate": 3e-3}
-        cache = activation_cache.Cache(ways.folder)
-        report = fitting.fit(model, dataset, verbose=0, cache=cache, **options)
-        assert report.stored == (views == 2)
+    made: list[keras.Model] = []
+
+    def build() -> keras.Model:
+        made.append(glyphnet("block4"))
+        return made[-1]
+
+    options = {"epochs": 4, "views": 2, "augment": brighten, "learning_rate": 3e-3}
+    report = ways.agree(build, dataset, **options)
+    assert report.history["val_accuracy"][-1] > 0.8
+    for model in made:
         assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
-        assert report.history["val_accuracy"][-1] > 0.8
         assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
 def test_under_mixed_precision_layers_in_float32_stay_exact(mixed_precision, small, ways) -> None:
+    made: list[keras.Model] = []
+
     def build() -> keras.Model:
         keras.utils.set_random_seed(0)
         image = keras.Input((8, 8, 3))
@@ -516,15 +530,16 @@ def test_under_mixed_precision_layers_in_float32_stay_exact(mixed_precision, sma
         x = layers.Conv2D(4, 3, dtype="float32", name="last")(x)
         x = layers.GlobalAveragePooling2D(dtype="float32")(x)
         model = keras.Model(image, layers.Dense(3, dtype="float32", name="logits")(x))
-        return freezing.unfreeze_from(model, "last")
+        made.append(freezing.unfreeze_from(model, "last"))
+        return made[-1]
 
-    ways.agree(build, small, ways="stored", augment=brighten, views=2)
-    mixed, exact = build(), build()
-    options = {"epochs": EPOCHS, "verbose": 0, "cache": activation_cache.Cache(ways.folder)}
-    fitting.fit(mixed, small, **options)
+    options = {"augment": brighten, "views": 2}
+    ways.agree(build, small, **options)
     keras.config.set_dtype_policy("float32")
-    fitting.fit(exact, small, **options)
-    assert weights_of(mixed) == weights_of(exact)
+    exact = build()
+    cache = activation_cache.Cache(ways.folder)
+    fitting.fit(exact, small, epochs=EPOCHS, batch_size=BATCH_SIZE, verbose=0, cache=cache, **options)
+    assert weights_of(made[0]) == weights_of(made[1]) == weights_of(exact)
 
 
 def test_the_usual_nested_model_whose_base_takes_images_of_any_size_is_stored(small, ways) -> None:
