@@ -70,59 +70,152 @@ few = label_counts[1]  # labels a class, wherever we do not vary them
 #
 # Which images shall decide? Everything in this lesson is a decision, so we look at **validation** images, until section 9, where we read the test images, once.
 #
-# Three small tools: train for a number of *steps*, measure, copy.
+# First the draws, and two small tools: a network with given weights, and a measurement.
+
+# %%
+import keras
+
+from finetune_lib import data, evaluation
+
+datasets = {
+    (count, draw): data.load(data_name, labels_per_class=count, seed=draw)
+    for count in label_counts
+    for draw in range(draws)
+}
+dataset = datasets[few, 0]
+
+
+def network(weights=None):
+    """The pretrained network with a new head; or with these weights."""
+    model = classifier.build(backbone_name, dataset.class_names, image_size=dataset.image_size)
+    if weights is not None:
+        model.set_weights(weights)
+    return model
+
+
+# %%
+probe = network()  # one for all measurements: it takes over whichever weights we ask about
+
+
+def accuracy(weights, dataset, part="validation"):
+    """How many of all images of a part a network with these weights gets right, in %."""
+    probe.set_weights(weights)
+    return 100 * evaluation.evaluate(probe, dataset, part).accuracy
+
+
+# %% [markdown]
+# With the digits we shall train more than thirty networks, each for a few steps. For one network `fitting.fine_tune` does all that is needed, and section 8 comes to it. But each call compiles its steps anew, which takes as long as dozens of small steps. So we do as in [lesson 02b](02b_fine_tuning_as_descent.ipynb): one network and one compiled step for each kind of training, and each training begins by setting weights and optimiser back. The parts we know: `freezing.split` cuts at the boundary (lesson 04), `optimizers.adam` makes the optimiser.
+
+# %%
+import tensorflow as tf
+
+from finetune_lib import freezing, optimizers
+
+
+# %%
+class Learner:
+    """A network that learns from a boundary on (None: its head alone), with one step for all its trainings."""
+
+    def __init__(self, boundary, layer_rate_ratio=1.0, weight_decay=0.0, label_smoothing=0.0):
+        self.model = network()
+        freezing.freeze(self.model) if boundary is None else freezing.unfreeze_from(self.model, boundary)
+        self.parts = freezing.split(self.model)
+        kind = {"layer_rate_ratio": layer_rate_ratio, "weight_decay": weight_decay}
+        self.optimizer = optimizers.adam(self.model, 1e-3, **kind)
+        self.optimizer.build(self.parts[1].trainable_variables)
+        self.loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    @tf.function(reduce_retracing=True)
+    def step(self, inputs, labels, stored):
+        """One step on a batch of images, or of what the frozen part has made of them and is stored."""
+        prefix, suffix = self.parts
+        features = inputs if stored else prefix(inputs, training=False)
+        with tf.GradientTape() as tape:
+            logits = suffix(features, training=True)
+            value = self.loss(tf.one_hot(labels, logits.shape[-1]), logits)
+        self.optimizer.apply(tape.gradient(value, [each.value for each in suffix.trainable_variables]))
+
+
+# %% [markdown]
+# Which batches does it get? The same that `fit` would take: of new versions of the images each time, or, with a large network, of activations that are stored. Within a draw, all that is augmented meets the same ones, in the same order.
 
 # %%
 import dataclasses
 import math
 
-import keras
-
-from finetune_lib import data, evaluation, fitting, freezing
-
-
-def train(model, dataset, steps, **settings):
-    """Train for so many steps. On the way, ``fit`` validates on 16 images only: we look at the end alone."""
-    brief = dataclasses.replace(
-        dataset, validation=dataset.validation.take(16), sizes=dataset.sizes | {"validation": 16}
-    )
-    epochs = math.ceil(steps / math.ceil(dataset.sizes["train"] / 32))
-    return fitting.fit(model, brief, epochs=epochs, views=views, verbose=0, **settings)
-
-
-def accuracy(model, dataset):
-    """How many of all validation images the model gets right, in %."""
-    return 100 * evaluation.evaluate(model, dataset, "validation").accuracy
-
+from finetune_lib import batches
 
 # %%
-def copy_of(model):
-    """Another model with the same weights."""
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    return twin
+streams = {}
+
+
+def batches_for(learner, count, draw, steps, is_augmented):
+    """Batches of a draw, and whether they are stored activations. Those of digits are small: we keep them."""
+    key = count, draw, is_augmented
+    if key in streams and len(streams[key][0]) >= steps:
+        return streams[key]
+    dataset = datasets[count, draw]
+    sizes = dataset.sizes | {"validation": 16}  # we validate at the end alone, and then on all images
+    stream = batches.of_stage(
+        learner.parts,
+        dataclasses.replace(dataset, validation=dataset.validation.take(16), sizes=sizes),
+        **{"cache": True, "validations": 0, "label": "", "verbose": 0, "batch_size": 32, "seed": draw},
+        epochs=math.ceil(steps / math.ceil(sizes["train"] / 32)),
+        augment=dataset.augment if is_augmented else None,
+        views=views,
+    )
+    if not is_default:
+        return stream.training, stream.stored
+    streams[key] = list(stream.training), stream.stored
+    return streams[key]
 
 
 # %% [markdown]
-# And the heads, one for each draw: 200 steps, to where more would change little (lesson 04). They, and whatever we compare with them later, meet equally many versions of each image: a head on a few *stored* versions would be done sooner, and we might take for a gain of fine-tuning what comes of seeing more versions. `safeguards` are two settings whose turn comes in section 8.
+# And the training itself: set back, then a step on each batch, at that step's rate.
+
+# %%
+import functools
+
+new_learner = functools.cache(Learner)  # asked for the same kind again, it gives the same learner
+
+
+@functools.cache
+def rates(highest, steps, warm_up):
+    """The rate of each step: up a straight line, then down half a cosine to zero."""
+    schedule = optimizers.schedule(highest, steps, warm_up)
+    return [float(schedule(step)) for step in range(steps)]
+
+
+def train(weights, learner, examples, rates):
+    """The weights after a step at each of these rates."""
+    stream, stored = examples
+    for memory in learner.optimizer.variables:
+        memory.assign(keras.ops.zeros_like(memory))
+    # After that, since LayerwiseAdam counts the weights among its variables.
+    learner.model.set_weights(weights)
+    for (inputs, labels), rate in zip(stream, rates, strict=False):
+        learner.optimizer.learning_rate = rate
+        learner.step(inputs, labels, stored)
+    return learner.model.get_weights()
+
+
+# %% [markdown]
+# Now the heads, one for each draw: 200 steps, to where more would change little (lesson 04). They, and whatever we compare with them later, meet equally many versions of each image: a head on a few *stored* versions would be done sooner, and we might take for a gain of fine-tuning what comes of seeing more versions. `safeguards` are two settings whose turn comes in section 8.
 
 # %% tags=["nbval-ignore-output"]
-datasets, heads, head_rate = {}, {}, 2e-3
+heads, head_rate = {}, 2e-3
 safeguards = {"label_smoothing": 0.1, "weight_decay": 0.05}
 
 
-def prepare(count, draw):
-    """Load a draw of training images, and train a head for it."""
-    dataset = data.load(data_name, labels_per_class=count, seed=draw)
-    model = classifier.build(backbone_name, dataset.class_names, image_size=dataset.image_size)
-    freezing.freeze(model)
-    options = {"learning_rate": head_rate, "augment": dataset.augment, "seed": draw}
-    train(model, dataset, 200, **options, **safeguards)
-    datasets[count, draw], heads[count, draw] = dataset, model
+def train_head(count, draw):
+    """The weights of the pretrained network with a head that is trained on a draw."""
+    learner = new_learner(None, **safeguards)
+    examples = batches_for(learner, count, draw, 200, True)
+    return train(network().get_weights(), learner, examples, rates(head_rate, 200, 0.0))
 
 
 for draw in range(draws):
-    prepare(few, draw)
+    heads[few, draw] = train_head(few, draw)
     found = accuracy(heads[few, draw], datasets[few, draw])
     print(f"draw {draw}: {found:.1f}% of {datasets[few, draw].sizes['validation']} validation images right")
 
@@ -133,21 +226,17 @@ for draw in range(draws):
 
 
 # %% tags=["nbval-ignore-output"]
-def with_random_head(dataset, seed):
-    """The pretrained network with a head of random numbers, as Keras makes them unless told otherwise."""
-    model = classifier.build(backbone_name, dataset.class_names, image_size=dataset.image_size)
-    kernel, bias = model.get_layer("logits").get_weights()
-    random = keras.initializers.GlorotUniform(seed)(kernel.shape)
-    model.get_layer("logits").set_weights([random.numpy(), bias])
-    return model
+def random_head(seed):
+    """The weights of the pretrained network with a head of random numbers, as Keras makes them by default."""
+    *body, kernel, bias = network().get_weights()
+    return [*body, keras.initializers.GlorotUniform(seed)(kernel.shape).numpy(), bias]
 
 
-dataset = datasets[few, 0]
-model = with_random_head(dataset, seed=0)
-freezing.unfreeze_from(model, depths[-1])
 ten_epochs = 10 * math.ceil(dataset.sizes["train"] / 32)  # in steps
-report = train(model, dataset, ten_epochs, optimizer=keras.optimizers.Adam(1e-3))
-print(f"{report.epochs} epochs, accuracy on the training images {report.history['accuracy'][-1]:.0%}")
+plain_adam = new_learner(depths[-1])  # plain Adam, all layers at one rate
+examples = batches_for(plain_adam, few, 0, ten_epochs, False)
+weights = train(random_head(0), plain_adam, examples, ten_epochs * [1e-3])
+print(f"10 epochs, accuracy on the training images {accuracy(weights, dataset, 'train'):.0f}%")
 
 # %% [markdown]
 # (`depths[-1]` is `block1`, so everything learns. With a large network it is a block in the middle, to save time. 0.001 is Adam's default rate.)
@@ -155,7 +244,7 @@ print(f"{report.epochs} epochs, accuracy on the training images {report.history[
 # **Guess:** how many *validation* images does it get right, where frozen features got the share printed above?
 
 # %% tags=["nbval-ignore-output"]
-naive = accuracy(model, dataset)
+naive = accuracy(weights, dataset)
 frozen = accuracy(heads[few, 0], dataset)
 print(f"validation: naive {naive:.1f}%, frozen features {frozen:.1f}%")
 
@@ -177,21 +266,23 @@ if is_default:
 
 
 # %%
-def tuned(count, draw, boundary, steps, *, head_first=True, augment=True, **settings):
-    """Train a draw from the boundary on, from a copy of its trained head or from a random one."""
-    dataset = datasets[count, draw]
-    model = copy_of(heads[count, draw]) if head_first else with_random_head(dataset, draw)
-    freezing.unfreeze_from(model, boundary)
-    augment = dataset.augment if augment else None
-    train(model, dataset, steps, augment=augment, seed=draw, **settings)
-    return model
+def tuned(
+    count, draw, boundary, steps, *, learning_rate, warm_up=None, head_first=True, augment=True, **kind
+):
+    """Weights of a draw, trained from the boundary on, after its trained head or a random one."""
+    learner = new_learner(boundary, **kind)
+    start = heads[count, draw] if head_first else random_head(draw)
+    examples = batches_for(learner, count, draw, steps, augment)
+    is_constant = warm_up is None
+    rate_of_each = steps * [learning_rate] if is_constant else rates(learning_rate, steps, warm_up)
+    return train(start, learner, examples, rate_of_each)
 
 
 # %% [markdown]
 # Suspect 2 gets three repairs at once: the rate rises over the first tenth of the steps, then falls to zero, and is ten times lower in the first layer than in the head. (Section 3 looks at the last of these alone.) The two safeguards of section 8, with which the head was trained, come along, so this row cannot tell them apart. The highest rate stays what it was, 0.001. At the end suspect 3 gets 80 steps. That is still few (`fitting.fine_tune` takes 600), so on the digits we make them twice as long, 0.002.
 
 # %%
-constant = {"optimizer": keras.optimizers.Adam(1e-3)}
+constant = {"learning_rate": 1e-3}  # plain Adam, without warm-up and decay
 gentle = {"learning_rate": rate, "warm_up": 0.1, "layer_rate_ratio": 10.0, **safeguards}
 as_fast = gentle | {"learning_rate": 1e-3}
 if is_default:
@@ -210,18 +301,18 @@ import numpy as np
 
 from finetune_lib import plots
 
-models = {
+trained = {
     (name, draw): tuned(few, draw, depths[-1], **settings)
-    for name, settings in repairs.items()
     for draw in range(draws)
+    for name, settings in repairs.items()
     if (name, draw) != ("naive", 0)
 }
-models["naive", 0] = model  # the one that we have seen
-models |= {("frozen", draw): heads[few, draw] for draw in range(draws)}
+trained["naive", 0] = weights  # the one that we have seen
+trained |= {("frozen", draw): heads[few, draw] for draw in range(draws)}
 
 # %% tags=["nbval-ignore-output"]
 scores = {
-    name: np.array([accuracy(models[name, draw], datasets[few, draw]) for draw in range(draws)])
+    name: np.array([accuracy(trained[name, draw], datasets[few, draw]) for draw in range(draws)])
     for name in ("frozen", *repairs)
 }
 rows = []
@@ -274,15 +365,13 @@ if is_default:
 # We look at the very first step: how far does it move the body of the network, relative to the length of its weights? With both heads, and with two optimisers at the same rate of 0.001. **Guess:** for which optimiser does a trained head make the first step shorter?
 
 # %%
-import tensorflow as tf
-
 images, labels = (np.stack(part) for part in zip(*dataset.train.as_numpy_iterator(), strict=True))
 cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def first_step(model, optimizer):
+def first_step(weights, optimizer):
     """How far one step on all training images moves the weights below the head, relative to their length."""
-    twin = freezing.unfreeze_from(copy_of(model), depths[-1])
+    twin = freezing.unfreeze_from(network(weights), depths[-1])
     body = [weight for weight in twin.trainable_weights if "logits" not in weight.path]
     before = [weight.numpy() for weight in body]
     with tf.GradientTape() as tape:
@@ -294,7 +383,7 @@ def first_step(model, optimizer):
 
 
 # %% tags=["nbval-ignore-output"]
-starts = {"random head": with_random_head(dataset, 0), "trained head": heads[few, 0]}
+starts = {"random head": random_head(0), "trained head": heads[few, 0]}
 kinds = {"SGD": keras.optimizers.SGD, "Adam": keras.optimizers.Adam}
 first = {
     (name, kind): first_step(start, make(1e-3))
@@ -324,11 +413,9 @@ print("Adam: as long with a trained head as with a random one: True")
 # The reason is what the layers hold. Early ones hold what is common to most pictures (edges, strokes), late ones what is particular to the old task. So let the early ones move least. Howard and Ruder ([1801.06146](https://arxiv.org/abs/1801.06146)) call it *discriminative fine-tuning*, and divide the rate by 2.6 from each layer to the one below. That was for a network of a few layers. **Guess:** what remains for the first layer of a network of 50?
 
 # %%
-from finetune_lib import optimizers
-
 for layers in (4, 9, 50):
     print(f"{layers:2} layers: the first has {2.6 ** (1 - layers):.0e} of the last one's rate")
-freezing.unfreeze_from(model, depths[-1])
+model = freezing.unfreeze_from(network(), depths[-1])
 shares = optimizers.layer_rates(model, ratio=10.0)
 print("\nwith a ratio of 10 from end to end:")
 print(plots.table(["layer", "share of the rate"], [[path, f"{share:.2f}"] for path, share in shares.items()]))
@@ -390,21 +477,24 @@ fast = 5 * rate
 for draw in range(draws):
     for ratio in (10.0, 1.0):
         settings = gentle | {"learning_rate": fast, "layer_rate_ratio": ratio}
-        models[f"too fast, ratio {ratio:.0f}", draw] = tuned(few, draw, depths[-1], steps, **settings)
+        trained[f"too fast, ratio {ratio:.0f}", draw] = tuned(few, draw, depths[-1], steps, **settings)
 
 
-def moved(model, start):
+def kernels(weights):
+    """Each layer's kernel, by its name."""
+    probe.set_weights(weights)
+    return {name: probe.get_layer(name).get_weights()[0] for name in shares}
+
+
+def moved(weights, start):
     """How far each layer's kernel has moved, relative to its length, in %."""
-    distances = {}
-    for name in shares:
-        new, old = (each.get_layer(name).get_weights()[0] for each in (model, start))
-        distances[name] = 100 * np.linalg.norm(new - old) / np.linalg.norm(old)
-    return distances
+    new, old = kernels(weights), kernels(start)
+    return {name: 100 * np.linalg.norm(new[name] - old[name]) / np.linalg.norm(old[name]) for name in shares}
 
 
 # %% tags=["nbval-ignore-output"]
 distances = {
-    name: moved(models[old_name, 0], heads[few, 0])
+    name: moved(trained[old_name, 0], heads[few, 0])
     for name, old_name in {
         f"rate {rate:g}, ratio 10": "4. more steps",
         f"rate {fast:g}, ratio 10": "too fast, ratio 10",
@@ -497,11 +587,11 @@ from finetune_lib import cost
 whole = cost.forward(model)
 rows = []
 for depth in (None, *depths):
-    place = copy_of(model)
+    place = network()
     freezing.freeze(place) if depth is None else freezing.unfreeze_from(place, depth)
-    trained = sum(math.prod(weight.shape) for weight in place.trainable_weights)
+    learning = sum(math.prod(weight.shape) for weight in place.trainable_weights)
     below_it = cost.forward(freezing.split(place)[0]) / whole
-    rows.append([depth or "head", f"{trained:,}", f"{below_it:.0%}"])
+    rows.append([depth or "head", f"{learning:,}", f"{below_it:.0%}"])
 print(plots.table(["trained from", "parameters that learn", "of the arithmetic is below, and stored"], rows))
 
 # %% [markdown]
@@ -513,7 +603,7 @@ print(plots.table(["trained from", "parameters that learn", "of the arithmetic i
 for count in label_counts:
     for draw in range(draws):
         if (count, draw) not in heads:
-            prepare(count, draw)
+            heads[count, draw] = train_head(count, draw)
 
 
 def at_depth(depth, count, draw):
@@ -522,8 +612,7 @@ def at_depth(depth, count, draw):
         return accuracy(heads[count, draw], datasets[count, draw])
     if (depth, count) == (depths[-1], few):  # section 1 has trained it
         return scores["4. more steps"][draw]
-    models[depth, count, draw] = tuned(count, draw, depth, steps, **gentle)
-    return accuracy(models[depth, count, draw], datasets[count, draw])
+    return accuracy(tuned(count, draw, depth, steps, **gentle), datasets[count, draw])
 
 
 curves = {
@@ -569,7 +658,7 @@ print(f"{label_counts[-2]} labels: from the head to the deepest boundary {gain[:
 #
 # ## 6. What is forgotten
 #
-# GlyphNet's old head, for letters and symbols, still exists. Lesson 02b put it back on a fine-tuned network, to see what the features still know of the old task. We do the same to all models of this lesson. (Nobody will ask a network for flowers what it remembers of ImageNet's hammers; but we could not check it either, since its old head is not here. So this section is GlyphNet's alone.)
+# GlyphNet's old head, for letters and symbols, still exists. Lesson 02b put it back on a fine-tuned network, to see what the features still know of the old task. We do the same to the models of this lesson. (Nobody will ask a network for flowers what it remembers of ImageNet's hammers; but we could not check it either, since its old head is not here. So this section is GlyphNet's alone.)
 #
 # **Guess:** accuracy on digits against accuracy on glyphs. Will the models that are best at the new task be those that have kept, or those that have given up, the old one?
 
@@ -582,11 +671,12 @@ with_old_head = glyphnet.source_classifier(len(glyphnet.GLYPHS))
 glyphnet.load_weights(with_old_head, "glyphs")
 
 
-def remembered(model):
-    """How many glyphs in unknown fonts the model's features still tell apart, with the old head, in %."""
+def remembered(weights):
+    """How many glyphs in unknown fonts these weights' features still tell apart, with the old head, in %."""
+    probe.set_weights(weights)
     for layer in with_old_head.layers:
         if layer.name.startswith("block") and layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            layer.set_weights(probe.get_layer(layer.name).get_weights())
     answers = with_old_head.predict(glyphs, batch_size=256, verbose=0).argmax(axis=1)
     return 100 * np.mean(answers == glyph_labels)
 
@@ -604,10 +694,10 @@ if backbone_name == "GlyphNet":
     for name in compared:
         if name not in scores:
             scores[name] = np.array(
-                [accuracy(models[name, draw], datasets[few, draw]) for draw in range(draws)]
+                [accuracy(trained[name, draw], datasets[few, draw]) for draw in range(draws)]
             )
     memory = {
-        label: np.array([[remembered(models[name, draw]), scores[name][draw]] for draw in range(draws)])
+        label: np.array([[remembered(trained[name, draw]), scores[name][draw]] for draw in range(draws)])
         for name, label in compared.items()
     }
     rows = [
@@ -641,13 +731,14 @@ if is_default:
     old, new = (np.array([values[:, place].mean() for values in memory.values()]) for place in (0, 1))
     frozen_old, _, _, gentle_old, fast_old, no_ratio_old = old
     assert frozen_old - gentle_old < 6 < 15 < frozen_old - fast_old and no_ratio_old < fast_old - 15
+    assert no_ratio_old < frozen_old / 2
     assert abs(new[4] - new[3]) < 4 and new[5] < new[4]
     print("gentle: less than 6 points of the old task are lost: True")
     print("rate 0.01: more than 15; without a ratio at least another 15: True")
     print("yet on digits rate 0.01 with a ratio is within 4 points of gentle; without one it is lower: True")
 
 # %% [markdown]
-# Here is the surprise. At a rate of 0.01 with a ratio of 10 the network loses a good part of its old task, **and the digits hardly show it**. A good validation accuracy does not tell you that the features are still what they were. (Without a ratio the digits suffer, too.) And the ratio is what protects them: with one rate for all, three quarters or so of the old task are gone.
+# Here is the surprise. At a rate of 0.01 with a ratio of 10 the network loses a good part of its old task, **and the digits hardly show it**. A good validation accuracy does not tell you that the features are still what they were. (Without a ratio the digits suffer, too.) And the ratio is what protects them: with one rate for all, most of the old task is gone.
 #
 # Is forgetting bad, then? Not in itself. If nobody will ask for glyphs again, accuracy on digits is all that counts. But it is worth knowing when
 #
@@ -664,16 +755,16 @@ if is_default:
 # We ask it about two trainings: a new head on frozen features, and the whole network under a trained head, with a ratio of 10. **Guess:** which bears the higher rate, and by what factor?
 
 # %% tags=["nbval-ignore-output"]
+from finetune_lib import fitting
+
 options = {
     "lowest": 1e-5,
     "steps": 80 if backbone_name == "GlyphNet" else 40,
     "augment": dataset.augment,
     "verbose": 0,
 }
-new_head = freezing.freeze(
-    classifier.build(backbone_name, dataset.class_names, image_size=dataset.image_size)
-)
-under_a_head = freezing.unfreeze_from(copy_of(heads[few, 0]), depths[-1])
+new_head = freezing.freeze(network())
+under_a_head = freezing.unfreeze_from(network(heads[few, 0]), depths[-1])
 ranges = {
     "a new head": fitting.learning_rate_range(new_head, dataset, **options),
     "the network under it": fitting.learning_rate_range(
@@ -734,7 +825,7 @@ assert defaults["label_smoothing"] == 0.1 and defaults["weight_decay"] == 0.05
 # | BatchNormalization frozen | its statistics move by themselves (section 4) |
 # | `augment=dataset.augment` | *not* a default, since only you know what keeps a label (lesson 03); without it, the same few images come again and again (exercise 3 measures it) |
 #
-# The first network of section 1 that beat frozen features was made by hand: a head, a copy, a boundary, a second training. We ask for the same in one call, with our shorter stages. **Guess:** how close will its weights come to those of the hand-made one?
+# The first network of section 1 that beat frozen features was made by hand: a head, its weights in a learner with another boundary, a second training, with a step that we wrote ourselves. We ask for the same in one call, with our shorter stages. **Guess:** how close will its weights come to those of the hand-made one, compared with how far fine-tuning has moved them?
 
 # %% tags=["nbval-ignore-output"]
 dataset = datasets[few, 0]
@@ -754,14 +845,24 @@ reports = fitting.fine_tune(
 for report in reports:
     print(report)
 
+
+# %% tags=["nbval-ignore-output"]
+def distance(one, other):
+    """The length of the difference of two lists of weights."""
+    return math.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(one, other, strict=True)))
+
+
+by_hand = trained["4. more steps", 0]
+apart = distance(model.get_weights(), by_hand) / distance(by_hand, heads[few, 0])
+print(f"apart by {apart:.3%} of the way that fine-tuning has moved them")
+
 # %%
-by_hand = models["4. more steps", 0].get_weights()
 if is_default and not environment.gpu_names():  # a GPU adds up in another order each time
-    assert all(np.array_equal(one, other) for one, other in zip(model.get_weights(), by_hand, strict=True))
-    print("the same weights as by hand, bit for bit: True")
+    assert apart < 0.05
+    print("the same weights as by hand, but for less than 5% of the way that they have moved: True")
 
 # %% [markdown]
-# There is no magic in it, and no luck: training depends on nothing but data, settings and seed. (It can do more: with `checkpoint="my_run"` it survives being killed at any moment, and goes on where it was.)
+# There is no magic in it, and no luck: training depends on nothing but data, settings and seed. The little that is left is rounding: `fit` does the same arithmetic as our step, but not in quite the same order. (It can do more: with `checkpoint="my_run"` it survives being killed at any moment, and goes on where it was.)
 #
 # Both stages on one axis. The grey line is where the boundary moved. **Before you read the table:** in which stage is training accuracy at its end? What do the validation curves do before the line, and after it?
 
@@ -803,7 +904,8 @@ print(f"all pairs: {gain.mean():+.1f} points on average, {np.sum(gain > 0)} of {
 # All decisions are taken. Now, once, the **test images**: the frozen network of draw 0, and the fine-tuned one of section 8. A network with a higher accuracy is not right wherever the other was, and then some. It wins some images and loses others. **Guess:** for each image lost, how many are won?
 
 # %% tags=["nbval-ignore-output"]
-before, after = (evaluation.evaluate(each, dataset) for each in (heads[few, 0], model))
+frozen_network = network(heads[few, 0])
+before, after = (evaluation.evaluate(each, dataset) for each in (frozen_network, model))
 groups = dataset.groups.get("test", np.arange(dataset.sizes["test"]))  # without known writers, image by image
 difference, low, high = evaluation.bootstrap_difference(after.correct, before.correct, groups)
 print(f"frozen:     {before}\nfine-tuned: {after}")
@@ -909,7 +1011,7 @@ watched = [end_of(block) for block in backbone.cut_points]
 sample = test_images[:64].astype("float32")
 outputs = [
     keras.Model(each.input, [each.get_layer(name).output for name in watched])(sample, training=False)
-    for each in (heads[few, 0], model)
+    for each in (frozen_network, model)
 ]
 changes = {
     name: 100 * np.linalg.norm(new.numpy() - old.numpy()) / np.linalg.norm(old.numpy())
@@ -947,7 +1049,7 @@ if is_default:
 
 # %% tags=["nbval-ignore-output"]
 chosen = test_images[np.flatnonzero(fates["won"])[0] if won else 0]
-for name, each in (("frozen", heads[few, 0]), ("fine-tuned", model)):
+for name, each in (("frozen", frozen_network), ("fine-tuned", model)):
     plots.show(
         transfer_plots.activation_maps(each, chosen, watched),
         f"The {name} network on one image: what its most active channels show after each block, as the table below says.",
@@ -1070,7 +1172,7 @@ for left, right in [*rows, ["6.", last]]:
 # ### Try it yourself
 #
 # 1. *Gradual unfreezing*: `fitting.fine_tune(..., ("block4", "block3", "block1"), ...)` moves the boundary in stages, with the steps shared out. Is it better than `"block1"` at once, in both draws?
-# 2. *Surgical fine-tuning*: after `unfreeze_from(model, "block1")`, set `trainable = False` for all layers of blocks 2 to 4. How much of the gain does block 1 make alone?
+# 2. *Surgical fine-tuning*: unfreeze `network(heads[few, 0])` from `"block1"` on, set `trainable = False` for all layers of blocks 2 to 4, and train it by `fitting.fit` with the settings of `gentle`, augmented. How much of the gain does block 1 make alone?
 # 3. In the table of section 1, change the order of the last two repairs: more steps first. Do they gain anything without augmentation? What does a table like this say of a repair, and what does it not say?
 # 4. Set `layer_rate_ratio` to 100 at a rate of 0.01. What do digits and glyphs say?
 # 5. Look at the ten test images with the smallest margins. How sure are *you*?
