@@ -707,7 +707,7 @@ assert set(neighbours["one by one"]) == {"OK"} and neighbours["batching"]["OK"] 
 print("one by one, a damaged file hurts nobody else; merged, good files failed with it: True")
 
 # %% [markdown]
-# Whoever was merged with the damaged file got an error **for somebody else's** mistake, since one operation that fails in the graph fails the whole call. (TensorFlow Serving merges by the same library, with the same result.) Three ways out: merge pixels only, and decode before (in front of the server); try again, alone, what failed in company; or let the graph give a bad file a blank image and a mark instead of an error.
+# Whoever was merged with the damaged file got an error **for somebody else's** mistake, since one operation that fails in the graph fails the whole call. (TensorFlow Serving merges by the same library, with the same result.) Two ways out: merge pixels only, and decode before (in front of the server); or try again, alone, what failed in company.
 #
 # ## 6. Bad input
 #

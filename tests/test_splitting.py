@@ -133,8 +133,6 @@ def test_only_tensorflow_regrouping_sums_tells_compiled_parts_from_the_whole(bui
 
 
 def test_the_joined_model_is_saved_loaded_and_copied(built, tmp_path):
-    if built.name == "EfficientNetV2B0":
-        pytest.skip("takes seconds, and is built of the same layers as MobileNetV2")
     joined = freezing.join(*freezing.split(built.model, after=built.backbone.fine_tune_from))
     joined.save(tmp_path / "joined.keras")
     loaded = keras.models.load_model(tmp_path / "joined.keras", safe_mode=True)
