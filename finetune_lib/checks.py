@@ -19,6 +19,8 @@ from typing import Any
 
 import IPython.display
 
+from finetune_lib import progress
+
 CORRECT, INCORRECT, NOT_ATTEMPTED = "Correct", "Incorrect", "Not attempted"
 # Signs beside the colours, for whoever cannot tell these apart.
 STYLES = {CORRECT: ("✔", "#00735a"), INCORRECT: ("✘", "#b34700"), NOT_ATTEMPTED: ("○", "#595959")}
@@ -78,8 +80,10 @@ class Task:
             )
 
     def check(self, answer: Any) -> None:
-        """Show what ``judge`` says."""
+        """Show what ``judge`` says; that an answer was right is kept (``progress``)."""
         outcome = self.judge(answer)
+        if outcome.verdict == CORRECT:
+            progress.record(self.lesson, self.name, progress.CORRECT)
         sign, colour = STYLES[outcome.verdict]
         _show(
             f"{sign} {outcome}", f'<b style="color:{colour}">{sign} {outcome.verdict}.</b> ', outcome.message
@@ -95,6 +99,7 @@ class Task:
 
     def solution(self) -> None:
         """Print the course's solution. There are others; see what ``check`` says of yours."""
+        progress.record(self.lesson, self.name, progress.SHOWN)
         print(solutions(self.lesson)[self.name])
 
 

@@ -5,14 +5,27 @@ import os
 import pathlib
 import platform
 import sys
+import tempfile
 import urllib.error
 import urllib.request
+
+import platformdirs
 
 DRIVE = pathlib.Path("/content/drive/MyDrive")  # where Colab mounts it
 PACKAGES = ("finetune-lib", "tensorflow", "keras", "numpy", "ipywidgets")
 COLAB_GPU_ADVICE = (
     "No GPU. For one, choose Runtime > Change runtime type > Hardware accelerator: T4 GPU > Save, "
-    "then run the notebook again from the top."
+    "then run the notebook again from the top. Without one it runs, too, only slower."
+)
+MOUNT = "    from google.colab import drive; drive.mount('/content/drive'{})"
+NO_DRIVE_ADVICE = (
+    "Google Drive is not mounted: the models that you train here and your progress end with this Colab "
+    "session, and those of an earlier session are gone. To keep them, and to find what an earlier session "
+    "kept in Drive, run this in a new cell, then this cell once more:\n" + MOUNT.format("")
+)
+LOST_DRIVE_ADVICE = (
+    "Google Drive was mounted, but no longer answers. Run this in a new cell, then this cell once more:\n"
+    + MOUNT.format(", force_remount=True")
 )
 
 
@@ -23,7 +36,26 @@ def on_colab() -> bool:
 
 def drive() -> pathlib.Path | None:
     """The learner's Google Drive, which outlives a Colab session; None elsewhere, or if it is not mounted."""
-    return DRIVE if on_colab() and DRIVE.is_dir() else None
+    # os.path, since pathlib's raises where a mounted folder has lost its connection.
+    return DRIVE if on_colab() and os.path.isdir(DRIVE) else None  # noqa: PTH112
+
+
+def local_course_folder() -> pathlib.Path:
+    """Where a learner's work is kept, if nobody says otherwise: a folder among the user's data."""
+    return platformdirs.user_data_path("finetune_lib", appauthor=False) / "course"
+
+
+def course_folder() -> pathlib.Path:
+    """Where a learner's models and progress are kept.
+
+    The folder that the variable FINETUNE_COURSE names; on Colab one in Google Drive, if that is mounted, for
+    it outlives the session; otherwise one among the user's data.
+    """
+    if chosen := os.environ.get("FINETUNE_COURSE"):
+        return pathlib.Path(chosen).expanduser()
+    if mounted := drive():
+        return mounted / "finetune_course"
+    return local_course_folder()
 
 
 def under_test() -> bool:
@@ -70,7 +102,7 @@ def log_errors_only() -> None:
 
 
 def report() -> None:
-    """Print versions, processor cores and GPU, and on Colab without a GPU the way to one.
+    """Print versions, processor cores and GPU; on Colab the way to a GPU and to Google Drive, if it has none.
 
     From here on TensorFlow logs errors only.
     """
@@ -83,6 +115,26 @@ def report() -> None:
         print(COLAB_GPU_ADVICE)
     else:
         print(f"No GPU: this notebook runs on the processor ({os.cpu_count()} cores).")
+
+    if on_colab() and not os.environ.get("FINETUNE_COURSE"):
+        print(_drive_report())
+
+
+def _drive_report() -> str:
+    """Where work is kept on Colab, or what to do if it is not; in a new session, what is left of another."""
+    if drive() is None:
+        return LOST_DRIVE_ADVICE if os.path.lexists(DRIVE.parent) else NO_DRIVE_ADVICE
+    text = f"What you train and your progress are kept in Google Drive, in {course_folder().name}."
+    # It lies on the session's own disk, and ends with it.
+    mark = pathlib.Path(tempfile.gettempdir()) / "finetune_lib_session"
+    if not mark.exists():
+        mark.touch()
+        if course_folder().is_dir():
+            text += (
+                " This is a new session: of an earlier one, only what is there is left, and the notebooks "
+                "find it by themselves. Run this notebook from the top."
+            )
+    return text
 
 
 def can_reach(url: str, seconds: float = 5.0) -> bool:

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import re
 import uuid
@@ -18,7 +17,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import platformdirs
 
 from finetune_lib import backbones, classifier, data, environment, evaluation, fitting
 
@@ -45,19 +43,6 @@ class Handover:
         """The largest change of a probability since then, over all validation images and classes, 0 to 1."""
         now = evaluation.evaluate(self.model, self.dataset, "validation").probabilities
         return float(np.abs(now - self.probabilities).max())
-
-
-def folder() -> pathlib.Path:
-    """Where a learner's models are kept.
-
-    The folder that the variable FINETUNE_COURSE names; on Colab one in Google Drive, if that is mounted, for
-    it outlives the session; otherwise one among the user's data.
-    """
-    if chosen := os.environ.get("FINETUNE_COURSE"):
-        return pathlib.Path(chosen).expanduser()
-    if drive := environment.drive():
-        return drive / "finetune_course"
-    return platformdirs.user_data_path("finetune_lib", appauthor=False) / "course"
 
 
 def recipe(backbone_name: str) -> dict[str, Any]:
@@ -88,7 +73,7 @@ def save(
         model: named after its backbone, as ``classifier.build`` names it.
         dataset: what it was trained on, as ``data.load`` gave it.
         labels_per_class, seed: what ``data.load`` was told, so that the next lesson gets the same images.
-        place: the folder; ``folder()`` unless told.
+        place: the folder; ``environment.course_folder()`` unless told.
 
     Returns:
         The model's file.
@@ -128,7 +113,7 @@ def keep(content: bytes, name: str, *, place: pathlib.Path | None = None) -> pat
 
     Args:
         name: the file's.
-        place: the folder; ``folder()`` unless told.
+        place: the folder; ``environment.course_folder()`` unless told.
 
     Returns:
         The file. One of that name is replaced.
@@ -136,7 +121,7 @@ def keep(content: bytes, name: str, *, place: pathlib.Path | None = None) -> pat
     Raises:
         OSError: if the folder cannot be written. What was there stays as it was.
     """
-    file = (folder() if place is None else pathlib.Path(place)) / name
+    file = (environment.course_folder() if place is None else pathlib.Path(place)) / name
     hidden = file.with_name(f".writing-{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +139,7 @@ def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = 
 
     Args:
         data_name, backbone_name: as ``data.load`` and ``classifier.build`` take them.
-        place: the folder; ``folder()`` unless told.
+        place: the folder; ``environment.course_folder()`` unless told.
 
     Raises:
         ValueError: as ``data.load``; or if the model that is there is of other classes, no longer gives the
@@ -201,7 +186,7 @@ def receive(data_name: str, backbone_name: str, *, place: pathlib.Path | None = 
 
 def _file(dataset_name: str, backbone_name: str, place: pathlib.Path | None) -> pathlib.Path:
     name = re.sub(r"\W+", "_", f"fine_tuned_{dataset_name}_{backbone_name}")
-    return (folder() if place is None else pathlib.Path(place)) / f"{name}.keras"
+    return (environment.course_folder() if place is None else pathlib.Path(place)) / f"{name}.keras"
 
 
 def _unwritable(file: pathlib.Path, error: OSError) -> OSError:

@@ -145,6 +145,9 @@ def execute(notebook: nbformat.NotebookNode, folder: pathlib.Path) -> None:
         environment = os.environ | {"FINETUNE_COURSE": course}
         # The kernel's own log goes nowhere, not the cells' stderr.
         client.execute(cleanup_kc=True, stderr=subprocess.DEVNULL, env=environment)
+        # Nor does where it was saved stand in the output.
+        text = nbformat.writes(notebook).replace(course, "~/.local/share/finetune_lib/course")
+    notebook.cells = nbformat.reads(text, as_version=4).cells
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -135,13 +135,6 @@ def test_what_was_made_of_a_model_lies_beside_it_whole_or_not_at_all(tmp_path: p
         handover.keep(b"third", "other.tflite", place=file)
 
 
-def test_the_place_is_drive_on_colab(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FINETUNE_COURSE", raising=False)
-    assert handover.folder().parts[-2:] == ("finetune_lib", "course")
-    monkeypatch.setattr(environment, "drive", lambda: tmp_path)
-    assert handover.folder() == tmp_path / "finetune_course"
-
-
 def test_code_in_a_strangers_model_is_never_run(
     model: keras.Model, dataset: data.ImageDataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

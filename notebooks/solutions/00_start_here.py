@@ -248,3 +248,16 @@ answer = "?"  # @param ["?", "a", "b", "c"]
 answer = "a"
 ### END SOLUTION
 exercise.question_3.check(answer)
+
+# %% [markdown]
+# ## Your progress
+#
+# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. (Answers in the notebook of solutions are not counted.)
+
+# %% tags=["nbval-ignore-output"]
+from finetune_lib import progress
+
+progress.show()
+
+# %% [markdown]
+# `progress.certificate("Your Name")` writes a page to print, which lists what was checked and when.
