@@ -13,20 +13,45 @@ import time
 import notebook_tools
 import pytest
 
+from finetune_lib.exercises import lesson_01
+
 ROOT = notebook_tools.ROOT
 COLAB = ROOT.parent / "shared" / "colab"
 FREE = ("tensorflow-metadata", "finetune-lib")  # what the cell may change
 
-# Runs the cell twice in one IPython, as an impatient learner would.
+# A session on Colab: the set-up cell, run twice, as an impatient learner would; then what it advises, and the
+# cell again; at last what is kept of an exercise.
 DRIVER = """
 import pathlib, sys, time
 import google.colab
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
+
+def run(code):
+    shell.run_cell(code).raise_error()
+
+cell = pathlib.Path(sys.argv[1]).read_text()
 for attempt in range(2):
     start = time.monotonic()
-    shell.run_cell(pathlib.Path(sys.argv[1]).read_text()).raise_error()
+    run(cell)
     print("SECONDS", round(time.monotonic() - start, 1))
+print("MOUNTED")
+run("from google.colab import drive; drive.mount('/content/drive')")
+for attempt in range(2):
+    run(cell)
+    print("AGAIN")
+run("from finetune_lib import progress; print('DONE', list(progress.done()['lesson_01']))")
+run("from finetune_lib.exercises import lesson_01 as exercise; exercise.question_1.check(%r)")
+"""
+# Colab's own drive.mount asks for permission in a window, and puts the learner's files into /content/drive.
+STAND_IN_DRIVE = """
+import os, pathlib
+from finetune_lib import environment
+
+def mount(place, force_remount=False):
+    assert place == "/content/drive"
+    environment.DRIVE = pathlib.Path(os.environ["STAND_IN_DRIVE"]) / "MyDrive"
+    environment.DRIVE.mkdir(parents=True, exist_ok=True)
 """
 
 pytestmark = [
@@ -91,8 +116,10 @@ def test_the_setup_cell_installs_the_course_and_changes_nothing_else(twin, repos
     stand_in = tmp_path / "colab" / "google" / "colab" / "__init__.py"
     stand_in.parent.mkdir(parents=True)
     stand_in.touch()
+    stand_in.with_name("drive.py").write_text(STAND_IN_DRIVE)
     elsewhere = {
         "PYTHONPATH": str(tmp_path / "colab"),
+        "STAND_IN_DRIVE": str(tmp_path / "drive"),
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": project.repository,
@@ -105,15 +132,25 @@ def test_the_setup_cell_installs_the_course_and_changes_nothing_else(twin, repos
         return subprocess.run([python, "-c", code], capture_output=True).returncode == 0
 
     before, worked = installed(twin), import_datasets()
-    options = {"env": {**os.environ, **elsewhere}, "cwd": tmp_path, "timeout": 600}
-    first, second = (
-        float(line.split()[1])
-        for line in finish(python, "-c", DRIVER, cell, **options).splitlines()
-        if line.startswith("SECONDS")
+    inherited = {name: value for name, value in os.environ.items() if name != "FINETUNE_COURSE"}
+    driver = DRIVER % next(
+        letter for letter in "abcd" if lesson_01.question_1.judge(letter).verdict == "Correct"
     )
+
+    def session(name):
+        """What a session on a machine of its own prints; only Drive is the same."""
+        own = tmp_path / name
+        own.mkdir()
+        private = {"HOME": str(own), "TMPDIR": str(own), "PIP_CACHE_DIR": pip_cache}
+        environment = {**inherited, **elsewhere, **private}
+        return finish(python, "-c", driver, cell, env=environment, cwd=own, timeout=600)
+
+    pip_cache = finish(twin / "bin" / "pip", "cache", "dir").strip()
+    printed = session("first")
+    first, second = (float(line.split()[1]) for line in printed.splitlines() if line.startswith("SECONDS"))
     after = installed(twin)
     start = time.monotonic()
-    finish(python, "-c", DRIVER, cell, **options)
+    later = session("second")
     again = time.monotonic() - start
     with capsys.disabled():
         print(f"\nThe set-up cell took {first:.0f} s, the second time {second:.1f} s. Before and after it:")
@@ -131,6 +168,19 @@ def test_the_setup_cell_installs_the_course_and_changes_nothing_else(twin, repos
     assert import_datasets()
     assert installed(twin) == after, "a second run changes nothing"
     assert first < 180 and second < 30 and again < 90
+
+    for said in (printed, later):
+        unmounted, mounted = said.split("MOUNTED\n")
+        assert unmounted.count("Runtime > Change runtime type") == 2, "each time"
+        assert (
+            unmounted.count("Google Drive is not mounted") == 2
+            and "drive.mount('/content/drive')" in unmounted
+        )
+        assert mounted.count("kept in Google Drive") == 2 and "not mounted" not in mounted
+        assert "Correct" in mounted
+    assert "new session" not in printed and "DONE []" in printed
+    assert later.split("AGAIN")[0].count("This is a new session") == later.count("new session") == 1
+    assert "DONE ['question_1']" in later, "progress outlives the session"
 
 
 def test_the_requirements_resolve_against_all_that_colab_preinstalls(twin, tmp_path, capsys):
