@@ -19,6 +19,8 @@
 # - compute what a training job **costs**, from counted work, a measured speed and your own prices.
 #
 # It builds on [lesson 00](00_start_here.ipynb).
+#
+# **Terms of this lesson**, in English and 中文: [source](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#source), [target](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#target), [transfer gain](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#transfer-gain), [negative transfer](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#negative-transfer), [kernel](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#kernel), [activation](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#activation), [channel](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#channel), [invariance](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#invariance), [linear probe](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#linear-probe), [general and specific features](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#general-and-specific-features), [multiply-adds](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#multiply-adds), [break-even](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#break-even).
 
 # %% tags=["nbval-ignore-output"]
 # On Colab: install the course's library, change nothing that is preinstalled. Everywhere: say what runs here.

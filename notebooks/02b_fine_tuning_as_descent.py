@@ -18,6 +18,8 @@
 # - predict what a training step **costs** for any choice of frozen layers, and avoid an expensive surprise.
 #
 # It builds on [lesson 02a](02a_gradient_descent.ipynb): gradient, learning rate, curvature, momentum.
+#
+# **Terms of this lesson**, in English and 中文: [mini-batch](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#mini-batch), [noise floor](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#noise-floor), [decay](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#decay), [warm-up](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#warm-up), [minimum](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#minimum), [forgetting](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#forgetting), [projection](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#projection), [prefix](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#prefix), [head first](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#head-first), [eager execution](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#eager-execution), [backward pass](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#backward-pass).
 
 # %% tags=["nbval-ignore-output"]
 # On Colab: install the course's library, change nothing that is preinstalled. Everywhere: say what runs here.
