@@ -102,7 +102,7 @@ plots.show(
 # %% [markdown]
 # ## Step 2: prepare the data
 #
-# A learner needs three separate piles of images.
+# A learner needs three separate piles of images (later lessons say *parts*).
 #
 # - **Training** images are what the network learns from. We take only a few of each class: labels cost somebody's time.
 # - **Validation** images tell *us* how the training goes. All our decisions are made on them.
@@ -245,7 +245,7 @@ print(plots.confusion_table(result))
 #
 # ## Step 5: deploy
 #
-# A model that lives in a notebook helps nobody. The least that *deploying* means: save it to a file, load that file where it is needed, and get the same answers. The preprocessing is inside the model, so whoever uses it hands over plain pixels, 0 to 255, and need not know what this network likes its pixels scaled to. Lesson 07 will put it behind a web address with TensorFlow Serving and AWS Lambda.
+# A model that lives in a notebook helps nobody. The least that *deploying* means: save it to a file, load that file where it is needed, and get the same answers. The preprocessing is inside the model, so whoever uses it hands over plain pixels, 0 to 255, and need not know what this network likes its pixels scaled to. [Lesson 07](07_deploy.ipynb) will put it behind a web address with TensorFlow Serving and AWS Lambda.
 
 # %%
 import keras
@@ -344,7 +344,7 @@ for name, probability in evaluation.classify(own_tuned.model, new_photos, own.cl
 #
 # ## What next
 #
-# **Practise first:** [the exercises](exercises/00_start_here.ipynb) check what you write, and say what it shows. They take about 30 minutes.
+# **Practise first:** [the exercises](exercises/00_start_here.ipynb) check what you write, and say what it shows. They take about 30 minutes. What you got right is kept: a table at the end of each exercise notebook counts it for all lessons, also after a restart. On Colab, mount Google Drive for that, as the first code cell says.
 #
 # This is the map of the course. Each lesson is a notebook of its own.
 #
@@ -356,9 +356,9 @@ for name, probability in evaluation.classify(own_tuned.model, new_photos, own.cl
 # | [03 Data](03_data.ipynb) | What can go wrong before training even starts? |
 # | [04 Freeze and fit](04_freeze_and_fit.ipynb) | How does the classic recipe work, line by line? |
 # | [05 Fine-tune](05_fine_tune.ipynb) | How deep, how fast, and with which safeguards? |
-# | 06 Evaluate | How good is it, how sure are we, and what does it look at? |
-# | 07 Deploy | How does it answer requests, on a server or as a function? |
-# | 08 Compress | How small and how fast can it get? |
+# | [06 Evaluate](06_evaluate.ipynb) | How good is it, how sure are we, and what does it look at? |
+# | [07 Deploy](07_deploy.ipynb) | How does it answer requests, on a server or as a function? |
+# | [08 Compress](08_compress.ipynb) | How small and how fast can it get? |
 #
 # ## Further reading
 #

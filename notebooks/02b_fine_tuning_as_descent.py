@@ -279,7 +279,7 @@ rows = digits.split(labels, writers, labels_per_class=5, seed=0)
 print(f"{len(rows['train'])} wild images to fine-tune on, {features['wild'].shape[1]} features each")
 
 # %% [markdown]
-# Pretraining is solved in one go, with a little decay. Then we fine-tune on the 50 wild images, 3,000 steps, from $W_{\text{pre}}$ and from zero, and follow the accuracy on the wild digits of seven new writers. Five draws of the 50 images.
+# Pretraining is solved in one go, with a little weight decay. Then we fine-tune on the 50 wild images, 3,000 steps, from $W_{\text{pre}}$ and from zero, and follow the accuracy on the wild digits of seven new writers. Five draws of the 50 images.
 #
 # **Guess:** both descents drive the loss on the 50 images towards zero. Will more steps always help? Will they end up equally good?
 
@@ -349,7 +349,7 @@ assert (tuned > scratch).all() and fits[0][-1] < 1e-3 * fits[0][0]
 print("from pretrained is better than from zero at every look: True")
 
 # %% [markdown]
-# Fine-tuning gained a little and then lost more than it had gained, on every draw, while the loss on the 50 images fell and fell. (That the head from the clean digits could be bettered at all is because its decay was weak; exercise 1. We looked at test accuracies to *show* this. To *choose* the number of steps, use validation images.)
+# Fine-tuning gained a little and then lost more than it had gained, on every draw, while the loss on the 50 images fell and fell. (That the head from the clean digits could be bettered at all is because its weight decay was weak; exercise 1. We looked at test accuracies to *show* this. To *choose* the number of steps, use validation images.)
 #
 # ### Which minimum is it?
 #

@@ -18,6 +18,8 @@
 # - **predict** how much that saves, with augmentation and without;
 # - judge a recipe by its **steps**, not by its epochs.
 #
+# It builds on [lesson 03](03_data.ipynb) (preprocessing, augmentation) and on [lesson 02b](02b_fine_tuning_as_descent.ipynb) (what a step costs).
+#
 # **Terms of this lesson**, in English and 中文: [classic recipe](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#classic-recipe), [top](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#top), [pooling](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#pooling), [one-hot](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#one-hot), [compile](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#compile), [BatchNormalization](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#batchnormalization), [Dropout](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#dropout), [inference mode](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#inference-mode), [bit for bit](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#bit-for-bit), [stored activations](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#stored-activations), [suffix](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#suffix), [version of an image](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/glossary.md#version-of-an-image).
 
 # %% tags=["nbval-ignore-output"]

@@ -822,7 +822,7 @@ assert defaults["label_smoothing"] == 0.1 and defaults["weight_decay"] == 0.05
 # | `warm_up` | Adam's first steps are full ones, whatever the gradient says (section 2) |
 # | decay, half a cosine to zero | lets the weights settle; then the *last* weights are the ones to keep (lesson 02b) |
 # | `layer_rate_ratio` | early layers hold what is common to most pictures, and forget it unseen (sections 3 and 6) |
-# | `label_smoothing` | few images are soon known by heart; asked for 91% certainty instead of 100%, the network does not go on pushing (Szegedy et al., [1512.00567](https://arxiv.org/abs/1512.00567)) |
+# | `label_smoothing` | few images are soon known by heart; asked for 91% certainty (with ten classes) instead of 100%, the network does not go on pushing (Szegedy et al., [1512.00567](https://arxiv.org/abs/1512.00567)) |
 # | `weight_decay` | the usual value; pulls kernels towards zero a little, not biases; hardly matters in so few steps |
 # | BatchNormalization frozen | its statistics move by themselves (section 4) |
 # | `augment=dataset.augment` | *not* a default, since only you know what keeps a label (lesson 03); without it, the same few images come again and again (exercise 3 measures it) |

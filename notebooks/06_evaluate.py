@@ -519,7 +519,7 @@ if is_default:
 #
 # ## 5. Does it know when it is unsure?
 #
-# With each answer the network gives a probability, its **confidence**. Can we take it at its word? It is *calibrated* if, of all answers given with 80%, 80% are right. To check this we sort the answers into bins by confidence and compare. The **expected calibration error** is the distance of confidence and accuracy, averaged over the images.
+# With each answer the network gives a probability, its **confidence**. Can we take it at its word? It is *calibrated* if, of all answers given with 80%, 80% are right. To check this we sort the answers into bins by confidence and compare. The **expected calibration error** (often written ECE) is the distance of confidence and accuracy, averaged over the images.
 #
 # **Guess:** networks are often said to be too sure of themselves. Ours?
 

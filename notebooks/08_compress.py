@@ -189,9 +189,9 @@ if is_default:
     print("a scale for each channel has an error at least 1.3 times smaller: True")
 
 # %% [markdown]
-# Weights lie on both sides of zero. **Activations** often do not: after ReLU they are never negative. For them the integers get a **zero point** as well, the integer that stands for 0: *value = scale x (integer - zero point)*. By hand on the network's last numbers, its logits: 256 steps from the lowest to the highest.
+# Weights lie on both sides of zero. **Activations** often do not: after ReLU they are never negative. For them the integers get a **zero point** as well, the integer that stands for 0: *value = scale x (integer - zero point)*. By hand on the network's last numbers, its logits: 256 values, 255 steps, from the lowest to the highest.
 #
-# Does such rounding change answers? Only where two logits are closer to each other than the rounding is coarse. So the **margin** decides, the distance between the first and the second logit. **Guess:** of the validation images, how many change their answer if all logits are rounded so?
+# Does such rounding change answers? Only where two logits are closer to each other than the rounding is coarse. So the **margin** decides, the distance between the first and the second logit (lesson 05 took it between probabilities). **Guess:** of the validation images, how many change their answer if all logits are rounded so?
 
 # %% tags=["nbval-ignore-output"]
 logits = model.predict(images.astype("float32"), batch_size=64, verbose=0)
@@ -219,7 +219,7 @@ if is_default:
     print("the median margin is more than 20 steps: True")
 
 # %% [markdown]
-# Rounding the *last* numbers is nearly harmless: an answer is the largest of a few, and mostly by far. In a real int8 file every layer rounds, and cuts off what its 256 steps do not reach. Whether that adds up, we measure.
+# Rounding the *last* numbers is nearly harmless: an answer is the largest of a few, and mostly by far. In a real int8 file every layer rounds, and cuts off what its 256 values do not reach. Whether that adds up, we measure.
 #
 # ### The same by machine
 #
