@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/00_start_here.ipynb)
 #
-# **Time:** about 5 minutes: the code runs for about 1 minute on a CPU with two cores, an estimated 1 minute on a T4; the rest is reading.
+# **Time:** about 20 minutes to read and try, more with photos of your own: the code runs for about 1 minute on a CPU with two cores, an estimated 1 minute on a T4.
 #
 # ## Learning objectives
 #
@@ -163,7 +163,7 @@ print(frozen.reports[-1])
 # %% [markdown]
 # Read the second line of the report: a small share of the parameters was trained, one layer moved, and the others are bit-identical. The library checks that after every training, because a network that is frozen in name only is a common and silent mistake. (*Loss* is the number that training pushes down: how surprised the network is by the right answers.)
 #
-# Now we move the **freeze boundary**. The named layer and all after it may learn; whatever lies before it stays.
+# Now we move the **freeze boundary**. The named layer and all after it may learn; whatever lies before it stays. For GlyphNet the named layer is the very first one, so nothing stays frozen; for MobileNetV2 it is one in the middle.
 
 # %% tags=["nbval-ignore-output"]
 tuned = comparison.fine_tuned(frozen, dataset, unfreeze_from=backbone.fine_tune_from, recipe=tune_recipe)

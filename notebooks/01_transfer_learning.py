@@ -94,7 +94,7 @@ backbone = backbones.get(backbone_name)
 #
 # ### Filters
 #
-# The first layer reads pixels, so its weights can be shown as what they meet: small colour images, called *kernels* or *filters*. Each one slides over the picture and answers strongly where the picture looks like it. Grey means zero, and each is scaled by its own largest weight.
+# The first layer reads pixels, so its weights can be shown as what they meet: small colour images, called *kernels* or *filters*. Each one slides over the picture and answers strongly where the picture looks like it. That is a *convolution*. The answers of one kernel make a new picture, called a *channel*; the next layer's kernels read all channels at once. Between blocks, *pooling* keeps one number of every 2 x 2 and so halves the picture. Grey means zero, and each is scaled by its own largest weight.
 
 # %%
 import keras
@@ -445,7 +445,7 @@ print("and the random network answers the easy question better than the glyph ne
 # %% [markdown]
 # ## 4. Five ways, one to twenty labels
 #
-# Now the main experiment: wild digits (or your data), and every method of section 1, with 1, 2, 5 and 20 labels a class. The draws are *nested*: the one image of a class is among the two, these are among the five, and so on. So a curve rises because of more labels, not because of other ones.
+# Now the main experiment: wild digits (or your data), and every method of section 1, with 1, 2, 5 and 20 labels a class. The draws are *nested*: the one image of a class is among the two, these are among the five, and so on. So a curve rises because of more labels, not because of other ones. The cells up to *The result* build the experiment. On a first reading you may run them and go on there; nothing later asks you to know them.
 
 # %%
 import functools
@@ -715,7 +715,7 @@ if (data_name, backbone_name) == ("digits_wild", "GlyphNet") and scratch_draws:
 # %% [markdown]
 # How to read the picture:
 #
-# - **Few labels:** what the network brings along is worth more than what the labels can teach it. Two labels a class with glyphs beat five from scratch, *in its 500 steps*. Remember this sentence: the next section will take it back.
+# - **Few labels:** what the network brings along is worth more than what the labels can teach it. Two labels a class with glyphs beat five from scratch, *in its 500 steps*. Remember this sentence: we shall soon take it back.
 # - **More labels:** from scratch rises fastest, because labels are all it has.
 # - **Fine-tuning** adds a little to frozen features. It cannot add much where there is little to learn from.
 # - **Textures**, the wrong source, are far behind glyphs, yet ahead of random numbers *as frozen features*. Section 5 will show a target where they are not.
@@ -779,7 +779,7 @@ print(
 )
 
 # %% [markdown]
-# So our picture flatters transfer. With patience, five labels from scratch are worth more than two with glyphs: the sentence is taken back. At 5 labels most of the distance is *time* that we did not give. Patience closes much of it at 5 labels, and all of it at 20, where from scratch draws level with frozen features; fine-tuning stays ahead of both. Whenever you read "pretraining gained 20 points", ask for how long the other one was trained. What transfer saves first is time, and labels second. (He et al., [1811.08883](https://arxiv.org/abs/1811.08883), found the same for object detection on a large scale: with enough images and patience, from scratch caught up.)
+# (Frozen glyphs differ from table to table, too: lesson 00, this lesson and the benchmark draw other training images and train the head in other ways. A point or two between tables means nothing.) So our picture flatters transfer. With patience, five labels from scratch are worth more than two with glyphs: the sentence is taken back. At 5 labels most of the distance is *time* that we did not give. Patience closes much of it at 5 labels, and all of it at 20, where from scratch draws level with frozen features; fine-tuning stays ahead of both. Whenever you read "pretraining gained 20 points", ask for how long the other one was trained. What transfer saves first is time, and labels second. (He et al., [1811.08883](https://arxiv.org/abs/1811.08883), found the same for object detection on a large scale: with enough images and patience, from scratch caught up.)
 #
 # ## 5. When it hurts
 #
@@ -807,7 +807,7 @@ print("wild digits: textures beat random numbers at every count: True")
 # %% [markdown]
 # It turned round. On clean digits, learning textures made the network *worse than the random numbers it started from*: the same source, the same digits, other conditions.
 #
-# A likely reason (exercise 1 puts it to the test): random numbers ignore nothing on purpose, so every difference between two scans leaves a trace in their features, and when all scans are upright and dark on bright, nearly any trace helps. Training on textures sharpened some differences, such as directions, and let others go. On wild digits most traces in the random features come from light, place and slant, which say nothing of the digit; there the little that textures share with strokes is worth more than everything that was kept.
+# A likely reason (*Try it yourself* 1, below, puts it to the test): random numbers ignore nothing on purpose, so every difference between two scans leaves a trace in their features, and when all scans are upright and dark on bright, nearly any trace helps. Training on textures sharpened some differences, such as directions, and let others go. On wild digits most traces in the random features come from light, place and slant, which say nothing of the digit; there the little that textures share with strokes is worth more than everything that was kept.
 #
 # So "similar" is not a property of two names. What counts is which differences the source taught a network to keep and which to ignore, and whether the target agrees.
 #
@@ -859,7 +859,7 @@ if "from scratch" in curves:
         if name != "from scratch"
     }
     cells = [[name, *(f"{value:+.0f}" for value in values)] for name, values in gain.items()]
-    print(plots.table(["gain in points", *(f"{count} labels" for count in COUNTS)], cells))
+    print(plots.table(["gain in points", *(f"{count} label{'s' * (count > 1)}" for count in COUNTS)], cells))
 
 # %%
 if (data_name, backbone_name) == ("digits_wild", "GlyphNet") and scratch_draws:

@@ -355,7 +355,7 @@ assert np.allclose(runs["mean, rate 1"][0], runs["sum, rate 1/n"][0], rtol=1e-9)
 assert runs["sum, rate 1"][1].max() > 100 * runs["sum, rate 1"][1][0]
 
 # %% [markdown]
-# Same rule, same data, same number 1.0: one path descends, the other is thrown out to losses more than a hundred times worse than knowing nothing. (The slope of cross-entropy is bounded, so it is thrown far but not for ever, and on data as easy as these it finds its way back. On squared errors it would not: section 3.) Textbooks write sums; Keras takes the mean over the batch (`reduction="sum_over_batch_size"`), so that a rate keeps its meaning when the batch size changes. When you read a learning rate in a paper, ask: sum or mean?
+# Same rule, same data, same number 1.0: one path descends, the other is thrown out to losses more than a hundred times worse than knowing nothing. (The slope of cross-entropy is bounded, so it is thrown far but not for ever, and on data as easy as these it finds its way back. On squared errors it would not: section 3.) Textbooks write sums; Keras takes the mean over the batch (`reduction="sum_over_batch_size"`), so that a rate keeps its meaning when the batch size changes. When you read a learning rate in a paper, ask: sum or mean? (In the next cell, `from_logits=True` tells Keras that it gets the scores $z$, not probabilities. Its default is probabilities, and no error comes if that is wrong.)
 
 # %%
 import keras
@@ -542,7 +542,7 @@ widgets.descent_explorer(valley)
 # %% [markdown]
 # ### A damped oscillator
 #
-# With high momentum the ball swings around the bottom like a pendulum in syrup. That is more than a likeness. Along one eigenvector, put the two lines together ($v_t = e_t - e_{t-1}$):
+# With high momentum the ball swings around the bottom like a pendulum in syrup. That is more than a likeness. (This part uses complex numbers. You may skip to the figure: what matters is that the swings shrink by $\sqrt m$ a step, whatever the curvature.) Along one eigenvector, put the two lines together ($v_t = e_t - e_{t-1}$):
 #
 # $$e_{t+1} = (1 + m - a\lambda)\, e_t - m\, e_{t-1} .$$
 #

@@ -349,7 +349,7 @@ assert (tuned > scratch).all() and fits[0][-1] < 1e-3 * fits[0][0]
 print("from pretrained is better than from zero at every look: True")
 
 # %% [markdown]
-# Fine-tuning gained a little and then lost more than it had gained, on every draw, while the loss on the 50 images fell and fell. (That the head from the clean digits could be bettered at all is because its weight decay was weak; exercise 1. We looked at test accuracies to *show* this. To *choose* the number of steps, use validation images.)
+# Fine-tuning gained a little and then lost more than it had gained, on every draw, while the loss on the 50 images fell and fell. (That the head from the clean digits could be bettered at all is because its weight decay was weak: *Try it yourself* 1. We looked at test accuracies to *show* this. To *choose* the number of steps, use validation images.)
 #
 # ### Which minimum is it?
 #

@@ -511,7 +511,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Half a turn makes a 6 of a 9: that would teach a wrong label. A flower may well be mirrored; a digit may not. Colour is all right for digits and a loss for flowers.
+# Half a turn makes a 6 of a 9: that would teach a wrong label. A flower may well be mirrored; a digit may not. Black for white, or another colour, leaves a digit what it is; a flower may become another flower. A slight turn is all right for both.
 #
 # One technical point: every change here is a function of the image **and a seed**, and the seed one of `(run, version, image)`, where an image has a new version in every epoch, or a few that come in turn (`views` in `fitting.fit`). Run it again and you get the same "random" images.
 

@@ -72,10 +72,10 @@ environment.report()
 # - `VGG16(include_top=False)` is a network pretrained on ImageNet, without its *top*: its own last layers, which tell a thousand classes of ImageNet apart. We have other classes.
 # - What is left turns a photo of 224 x 224 pixels into 512 maps of 7 x 7 numbers. `GlobalAveragePooling2D` keeps the mean of each map. These are the 512 **features** of the photo.
 # - Two `Dense` layers are the new **head**. Their weights start at random.
-# - `trainable = False` **freezes** the base. Only the head is to learn.
+# - `trainable = False` **freezes** the base (the *backbone* of lessons 00 and 01). Only the head is to learn.
 # - `compile` says how: gradient descent with momentum, on cross-entropy. `fit` does it, in 10 rounds over the photos (**epochs**), 32 photos a step.
 #
-# It is still a good recipe to begin with. **Guess:** three of its statements raise an error today, and one was wrong from the first day, for this network, without ever raising. Which? (Section 3 tells.)
+# It is still a good recipe to begin with. **Guess:** one statement was wrong from the first day, for this network, without ever raising. Which? (You have met it in lesson 03.) And if you know Keras: which three raise an error today? (Section 3 tells.)
 #
 # Pick the data and the network. `auto` takes photos of flowers and MobileNetV2 if they can be had here, otherwise the wild digits and GlyphNet, which has VGG16's pattern in small.
 
@@ -316,7 +316,7 @@ assert slopes[True][1] < -0.9 and not slopes[False].any()
 #
 # ## 4. What learns?
 #
-# **Guess:** which share of the classic model's weights is trained: a half, a tenth, a thirtieth, a thousandth?
+# **Guess:** which share of the classic model's weights, with VGG16 as base, is trained: a half, a tenth, a thirtieth, a thousandth?
 #
 # By hand: a 3 x 3 convolution has nine weights for each pair of an incoming and an outgoing channel, and a bias for each outgoing one. A dense layer has one weight for each pair, and the biases. VGG16 has thirteen convolutions; we write down how wide they are.
 
@@ -368,7 +368,7 @@ if is_small:
     assert 0.3 < share < 0.35
 
 # %% [markdown]
-# GlyphNet is so small that the head, which we took over as it stands, makes up a third of it. (A head of a single layer would do, as in lesson 00: exercise 1.)
+# GlyphNet is so small that the head, which we took over as it stands, makes up a third of it. (A head of a single layer would do, as in lesson 00: *Try it yourself* 1.)
 #
 # ## 5. Did nothing else move?
 #
@@ -905,6 +905,8 @@ if is_small:
 #
 # (On photos at most 300 epochs, and one draw where versions are made, so that nobody waits.)
 #
+# (The first draw has the training images of section 2. Its head starts at other random numbers, and the images come in another order; with so few steps that alone makes a difference of points.)
+#
 # **Guess** their order, and write down by how many points each will differ from the first.
 
 
@@ -958,7 +960,7 @@ axes.spines[["top", "right"]].set_visible(False)
 plots.show(
     figure,
     "Test accuracy of the five ways, a dot a draw and a bar at the mean, the table above: on the digits 10 epochs "
-    "at the classic rate are the worst, 8 versions the best, and one version is worse than none.",
+    "at either rate and one version are lowest, 8 versions are highest, and one version is worse than none.",
 )
 
 # %% [markdown]
@@ -1000,7 +1002,7 @@ if is_small:
 # ## Summary
 #
 # - The **classic recipe** is a pretrained base, a pooling, a new head, `trainable = False`, `compile`, `fit`. Much of the old spelling raises today; what does *not* raise deserves your attention: preprocessing, logits without `from_logits`, ignored arguments.
-# - **Count** what trains by the formula; compare **bits** before and after. A flag counts from the next `compile`; BatchNormalization obeys its own flag, not `training=False`; Dropout fires in a frozen base that `fit` runs.
+# - **Count** what trains by the formula; compare **bits** before and after. A flag is read at the first `fit` after a `compile`, and not again until the next `compile`; BatchNormalization obeys its own flag, not `training=False`; Dropout fires in a frozen base that `fit` runs.
 # - The frozen part is a **constant function** of the image. Cut at the boundary, run it once, train the head on what it gives: the same weights.
 # - The **gain** is $E(t + 3b) / (K t + 3 E b)$ for up to $E$ versions: about $E$ times for a small head on a large base, and $K$ times less than that with $K$ versions.
 # - **Versions** must depend on their number, not on what ran before. Store several: on the digits a single one was worse than none.
@@ -1015,7 +1017,7 @@ if is_small:
 #
 # ## What next
 #
-# **Practise first:** [the exercises](exercises/04_freeze_and_fit.ipynb) check what you write, and say what it shows. They take about an hour.
+# **Practise first:** [the exercises](exercises/04_freeze_and_fit.ipynb) check what you write, and say what it shows. They take about 50 minutes.
 #
 # The head has learned most of what fixed features can teach it. To get further, the base must move. [**Lesson 05, Fine-tune**](05_fine_tune.ipynb): which layers, how fast, with which safeguards, and how many steps, which then are no longer free.
 #

@@ -106,7 +106,7 @@ def accuracy(weights, dataset, part="validation"):
 
 
 # %% [markdown]
-# With the digits we shall train more than thirty networks, each for a few steps. For one network `fitting.fine_tune` does all that is needed, and section 8 comes to it. But each call compiles its steps anew, which takes as long as dozens of small steps. So we do as in [lesson 02b](02b_fine_tuning_as_descent.ipynb): one network and one compiled step for each kind of training, and each training begins by setting weights and optimiser back. The parts we know: `freezing.split` cuts at the boundary (lesson 04), `optimizers.adam` makes the optimiser.
+# With the digits we shall train more than thirty networks, each for a few steps. For one network `fitting.fine_tune` does all that is needed, and section 8 comes to it. But each call compiles its steps anew, which takes as long as dozens of small steps. So we do as in [lesson 02b](02b_fine_tuning_as_descent.ipynb): one network and one compiled step for each kind of training, and each training begins by setting weights and optimiser back. You need not read the next cells now. Run them, remember that `train(weights, learner, examples, rates)` gives back new weights, and return to them when you want to know how. The parts we know: `freezing.split` cuts at the boundary (lesson 04), `optimizers.adam` makes the optimiser.
 
 # %%
 import tensorflow as tf
@@ -193,7 +193,7 @@ def train(weights, learner, examples, rates):
     stream, stored = examples
     for memory in learner.optimizer.variables:
         memory.assign(keras.ops.zeros_like(memory))
-    # After that, since LayerwiseAdam counts the weights among its variables.
+    # Only now the weights: an optimiser's variables may include them (LayerwiseAdam, section 3).
     learner.model.set_weights(weights)
     for (inputs, labels), rate in zip(stream, rates, strict=False):
         learner.optimizer.learning_rate = rate
@@ -264,7 +264,7 @@ if is_default:
 # 4. **no augmentation**: the same few images, again and again;
 # 5. **everything** was unfrozen.
 #
-# We question them one by one: repair one, keep it repaired, repair the next. Suspect 5 stays as he is to the end; section 5 is his. **Guess** first: which repair gains most? Which gains nothing at all? After which are we back at what we had with frozen features?
+# We question them one by one: repair one, keep it repaired, repair the next. Suspect 5 stays as it is to the end; section 5 is about it. **Guess** first: which repair gains most? Which gains nothing at all? After which are we back at what we had with frozen features?
 
 
 # %%
@@ -356,13 +356,13 @@ if is_default:
     print("gentle rates gain further; more steps, with augmentation, lead beyond frozen: True")
 
 # %% [markdown]
-# Read it as two halves. The first two repairs **stop the damage**: they bring us back to about where we would be without fine-tuning. The last two **make the gain**, the last one also by doubling the rate. What more steps gain *without* augmentation this table does not say: measure it (exercise 3).
+# Read it as two halves. The first two repairs **stop the damage**: they bring us back to about where we would be without fine-tuning. The last two **make the gain**, the last one also by doubling the rate. What more steps gain *without* augmentation this table does not say: measure it (*Try it yourself* 3).
 #
 # This is why "I tried fine-tuning, and it did not help" is so common. Half a recipe is harmful, or gains little. The rest of the lesson takes the parts one at a time.
 #
 # ## 2. Head first, and what it does not protect from
 #
-# [Lesson 02b](02b_fine_tuning_as_descent.ipynb) has measured why the head comes first: a random head sends large, meaningless gradients down into features that were good (LP-FT, Kumar et al., [2202.10054](https://arxiv.org/abs/2202.10054)). With a trained head the gradient is many times smaller. And yet our table shows a loss *with* a trained head: repair 1 is still below frozen. How can a small gradient do harm?
+# [Lesson 02b](02b_fine_tuning_as_descent.ipynb) has measured why the head comes first: a random head sends large, meaningless gradients down into features that were good (linear probing, then fine-tuning, LP-FT: Kumar et al., [2202.10054](https://arxiv.org/abs/2202.10054)). With a trained head the gradient is many times smaller. And yet our table shows a loss *with* a trained head: repair 1 is still below frozen. How can a small gradient do harm?
 #
 # We look at the very first step: how far does it move the body of the network, relative to the length of its weights? With both heads, and with two optimisers at the same rate of 0.001. **Guess:** for which optimiser does a trained head make the first step shorter?
 
@@ -652,7 +652,7 @@ print(f"{label_counts[-2]} labels: from the head to the deepest boundary {gain[:
 # %% [markdown]
 # On the digits the rule does not hold: the deepest is not the one that suffers from few labels. Freedom is not what overfits; *how far one goes* is. Starting from a trained head, with low rates that fall to zero, the network stays near where it began (section 2 of lesson 02b), however many weights may move. (Mind the spread, too: with two labels a class, *which* two matters more than anything in this lesson.)
 #
-# Then what should decide the depth? *Where the new images differ from the old.* Features become more particular from layer to layer (Yosinski et al., [1411.1792](https://arxiv.org/abs/1411.1792)). Lee et al. ([2210.11466](https://arxiv.org/abs/2210.11466)) tried each block alone: where the pictures had changed (noise, blur, contrast), the *first* block was the one to tune; where the labels had, the last. Wild digits are faded, noisy, inverted strokes of a pen: a change of the picture. Photos of flowers look like ImageNet's. Our table does not show that the first block matters most: from block 3 on does about as well as from block 1 on. Only block 1 trained alone would tell (exercise 2). So:
+# Then what should decide the depth? *Where the new images differ from the old.* Features become more particular from layer to layer (Yosinski et al., [1411.1792](https://arxiv.org/abs/1411.1792)). Lee et al. ([2210.11466](https://arxiv.org/abs/2210.11466)) tried each block alone: where the pictures had changed (noise, blur, contrast), the *first* block was the one to tune; where the labels had, the last. Wild digits are faded, noisy, inverted strokes of a pen: a change of the picture. Photos of flowers look like ImageNet's. Our table does not show that the first block matters most: from block 3 on does about as well as from block 1 on. Only block 1 trained alone would tell (*Try it yourself* 2). So:
 #
 # - **Try three depths**, the top block, the middle, and the deepest that you can afford, from the same head, on validation images, with more than one draw. Which of the two deeper ones is the best on digits, two draws cannot say.
 # - **If two are equally good, take the shallower**: it is cheaper, and forgets less, as we shall see.
@@ -825,9 +825,9 @@ assert defaults["label_smoothing"] == 0.1 and defaults["weight_decay"] == 0.05
 # | `label_smoothing` | few images are soon known by heart; asked for 91% certainty (with ten classes) instead of 100%, the network does not go on pushing (Szegedy et al., [1512.00567](https://arxiv.org/abs/1512.00567)) |
 # | `weight_decay` | the usual value; pulls kernels towards zero a little, not biases; hardly matters in so few steps |
 # | BatchNormalization frozen | its statistics move by themselves (section 4) |
-# | `augment=dataset.augment` | *not* a default, since only you know what keeps a label (lesson 03); without it, the same few images come again and again (exercise 3 measures it) |
+# | `augment=dataset.augment` | *not* a default, since only you know what keeps a label (lesson 03); without it, the same few images come again and again (*Try it yourself* 3 measures it) |
 #
-# The first network of section 1 that beat frozen features was made by hand: a head, its weights in a learner with another boundary, a second training, with a step that we wrote ourselves. We ask for the same in one call, with our shorter stages. **Guess:** how close will its weights come to those of the hand-made one, compared with how far fine-tuning has moved them?
+# The first network of section 1 that beat frozen features was made by hand: a head, its weights in a learner with another boundary, a second training, with a step that we wrote ourselves. We ask for the same in one call, with our shorter stages, from the deepest boundary again, so that the two can be compared. (By the rule of section 5 block 3 would do on the digits: about as good, and cheaper.) Fine-tuning has moved the weights of the hand-made network by some distance. **Guess:** how far from them will the new ones end, in per cent of that distance?
 
 # %% tags=["nbval-ignore-output"]
 dataset = datasets[few, 0]
@@ -1036,7 +1036,7 @@ plots.show(
     "Relative change of each block's output in percent: "
     + ", ".join(f"{name} {value:.0f}" for name, value in changes.items()),
 )
-rows = [[name, f"{value:.0f}", f"{shared[name]:.1f}"] for name, value in changes.items()]
+rows = [[name, f"{value:.1f}", f"{shared[name]:.1f}"] for name, value in changes.items()]
 print(plots.table(["after", "change (%)", "of the 8 most active channels, still among them"], rows))
 
 # %%

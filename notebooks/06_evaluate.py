@@ -110,7 +110,7 @@ assert all(abs(values[2]) < 0.15 for values in outcome.values())
 # %% [markdown]
 # Nobody cheated, no model is better than another, and yet the number is too good: the best of twenty readings is mostly the luckiest. The same happens to the *validation* accuracy by which one chooses, and with fewer images it is worse. But then there is a part that nobody has chosen by, and its reading is right on average. That is what it is for.
 #
-# So: all decisions about our model were taken in lesson 05, on validation images. Now the one reading. `evaluation.evaluate` keeps the predictions **in order**, each with the identity of its image, so that most later questions can be answered from what we have read.
+# So: all decisions about our model were taken in lesson 05, on validation images. Now the reading. (Section 9 of lesson 05 has read the same images with the same model, after its last decision. Nothing was chosen since, so this is that reading once more, and not another one: with the model saved there, the number must be the same.) `evaluation.evaluate` keeps the predictions **in order**, each with the identity of its image, so that most later questions can be answered from what we have read.
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import evaluation
@@ -320,7 +320,7 @@ for seed in seeds:
     print(f"seed {seed}, frozen:     {before[seed]}\n        fine-tuned: {after[seed]}")
 
 # %% [markdown]
-# Look at seed 0, our model. The two intervals **overlap**, so the difference is not certain, one often reads. But both models answered the *same* images, and most images are easy for both or hard for both. All these say nothing about which is better. Only the images on which exactly one of the two is right do:
+# Look at seed 0, our model. The two intervals **overlap**, so the difference is not certain, one often reads. But both models answered the *same* images, and most images are easy for both or hard for both. An image that both get right, or both wrong, does not say which model is better. Only the images on which exactly one of the two is right do:
 
 # %% tags=["nbval-ignore-output"]
 won, lost = (
@@ -565,7 +565,7 @@ if is_default:
     print("of a hundred images chance alone gives more than one and a half times as much: True")
 
 # %% [markdown]
-# So the modesty is real. The cure is simple: divide all logits by one number, the **temperature** (Guo et al., [1706.04599](https://arxiv.org/abs/1706.04599)). Above 1 it makes the network less sure, below 1 surer. It is fitted on *validation* images, so that the test can say whether it helped. **Guess:** above or below 1? And what does it do to the accuracy?
+# So the modesty is real. The cure is simple: divide all logits by one number, the **temperature** (Guo et al., [1706.04599](https://arxiv.org/abs/1706.04599)). Above 1 it makes the network less sure, below 1 surer. (The functions below take probabilities: their logarithms are the logits, but for one number an image, which the softmax cancels.) It is fitted on *validation* images, so that the test can say whether it helped. **Guess:** above or below 1? And what does it do to the accuracy?
 
 # %% tags=["nbval-ignore-output"]
 validation = evaluation.evaluate(model, dataset, "validation")
@@ -595,7 +595,7 @@ if is_default:
     print("the temperature is below 1, and halves the error at least: True")
 
 # %% [markdown]
-# One number, fitted on a few hundred images, and the network means what it says, or nearly so. It cannot do more than stretch: whether the confident *order* is right, which image is surer than which, it hardly touches.
+# One number, fitted on a few hundred images, and the network means what it says, or nearly so. More it cannot do. Which image is surer than which hardly changes: if the order was wrong, it stays wrong.
 #
 # ### Where does the modesty come from?
 #
@@ -1247,7 +1247,7 @@ print("every weight is what it was, and so is every answer to the validation ima
 #
 # **Practise first:** [the exercises](exercises/06_evaluate.ipynb) check what you write, and say what it shows. They take about an hour.
 #
-# Your model has a card now. **Lesson 07, [Deploy](07_deploy.ipynb)**, puts it where others can use it; **lesson 08, Compress**, makes it smaller and measures what that costs, with the paired test of this lesson.
+# Your model has a card now. **Lesson 07, [Deploy](07_deploy.ipynb)**, puts it where others can use it; **lesson 08, [Compress](08_compress.ipynb)**, makes it smaller and measures what that costs, with the paired test of this lesson.
 #
 # ## Further reading
 #

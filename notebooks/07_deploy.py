@@ -68,7 +68,7 @@ weights_at_the_start = model.get_weights()
 print(f"{dataset}\n{received.origin}")
 
 # %% [markdown]
-# A client has no arrays. It has **files**. So we write images as PNG files, which lose nothing: whoever decodes one gets back the very pixels. Each hop of this lesson gets the same files, and must answer what Keras answers here to the same pixels. We work with validation images. The test files wait until section 10, where nothing is decided by them.
+# A client has no arrays. It has **files**. So we write images as PNG files, which lose nothing: whoever decodes one gets back the very pixels. Each *hop* of this lesson (each place where the model runs or a request passes: the exported file, the server, the function) gets the same files, and must answer what Keras answers here to the same pixels. We work with validation images. The test files wait until sections 10 and 11, where nothing is decided by them.
 
 # %%
 import io
@@ -164,7 +164,7 @@ if is_default:
 # - `serving_default` takes pixels, float32, 0 to 255;
 # - `encoded` takes whole image files, JPEG or PNG, as bytes. Decoding, cutting and scaling are part of the graph.
 #
-# Both return `probabilities` and the name of the most probable of the `classes`. The server looks for *versions*, folders whose names are numbers. **Guess** what else has to lie there.
+# Both return `probabilities` and the name of the most probable of the `classes`. The server looks for *versions*, folders whose names are numbers. **Guess:** which two kinds of file must be in such a folder, and what did section 1 ask for besides?
 
 # %% tags=["nbval-ignore-output"]
 import pathlib
@@ -508,7 +508,7 @@ if is_default:
 print("a file takes less than numbers, and gRPC less than REST: True")
 
 # %% [markdown]
-# The file is the smallest, since PNG and JPEG are compressed and tensors are not; base64 adds a third. For that the server has to decode it, which for photos is work: fewest bytes and fewest milliseconds need not be the same way. (Our small client opens a new connection for every REST call, which gRPC does not: exercise 1.) On a real network, bytes are time as well. Take gRPC between your own services, where every millisecond counts; take REST where you do not know who will call.
+# The file is the smallest, since PNG and JPEG are compressed and tensors are not; base64 adds a third. For that the server has to decode it, which for photos is work: fewest bytes and fewest milliseconds need not be the same way. (Our small client opens a new connection for every REST call, which gRPC does not: *Try it yourself* 1.) On a real network, bytes are time as well. Take gRPC between your own services, where every millisecond counts; take REST where you do not know who will call.
 #
 # ## 4. A new version, while requests run
 #
@@ -970,7 +970,7 @@ days = np.logspace(1, 9, 2000)
 print(f"the function takes {1e3 * warm:.2f} ms for each request")
 for faster in (1, 2, 10):
     dearer = days[function_cost(days) > server_cost(days, faster)]
-    where = f"first at about {dearer[0]:.1g} requests a day" if len(dearer) else "never"
+    where = f"first at about {float(f'{dearer[0]:.1g}'):,.0f} requests a day" if len(dearer) else "never"
     print(f"a server of {faster * most:,.0f} requests a second: the lines cross {where}")
 
 # %% tags=["nbval-ignore-output"]
@@ -1055,7 +1055,7 @@ assert unsafe.returncode == 0
 book.unlink()
 
 # %% [markdown]
-# It runs at *opening*: to rebuild the network, Keras calls each layer once. `safe_mode=True` is the default of `load_model`, and refuses. Never turn it off for a file that is not yours. Do not rely on it alone either. Researchers have found ways around it again and again: CVE-2025-1550 and CVE-2025-8747 (closed in Keras 3.9 and 3.11), older `.h5` files, which it did not cover (CVE-2025-9905, closed in 3.11.3), and a SavedModel hidden in a `.keras` file (CVE-2026-1462, closed in 3.13.2). This list will grow: keep Keras up to date.
+# It runs at *opening*: to rebuild the network, Keras calls each layer once. `safe_mode=True` is the default of `load_model`, and refuses. Never turn it off for a file that is not yours. Do not rely on it alone either. Researchers have found ways around it again and again: CVE-2025-1550 and CVE-2025-8747 (a CVE is a numbered entry in the public list of security holes; closed in Keras 3.9 and 3.11), older `.h5` files, which it did not cover (CVE-2025-9905, closed in 3.11.3), and a SavedModel hidden in a `.keras` file (CVE-2026-1462, closed in 3.13.2). This list will grow: keep Keras up to date.
 #
 # This course's `handover.receive` opens with `safe_mode`, and so refuses such a file even under the name of your model.
 
@@ -1092,7 +1092,7 @@ assert book.exists()
 # - **mean confidence** in a window of, say, 100 answers: did it *fall* below that of the validation images, by more than a sample of that size falls by chance?
 # - the **mix of classes**: are the answers distributed as they were? ($\chi^2$ test of two samples.)
 #
-# Each gets a limit that chance exceeds once in 200 windows, so together they should cry wolf in one window of a hundred.
+# Each gets a limit that chance exceeds once in 200 windows, so together they should give a false alarm in one window of a hundred.
 
 # %%
 import scipy.stats
@@ -1166,7 +1166,7 @@ print(
 # %%
 if is_default:
     assert min(false) < 3 and max(false) > 8 and by_learned > 50
-    print("some stretches give hardly any false alarm, one gives more than 8%: True")
+    print("some stretches give hardly any false alarm, at least one gives more than 8%: True")
     print("the training images give more than 50%: True")
 
 # %% [markdown]
@@ -1277,7 +1277,7 @@ if is_default:
 #
 # ## 11. One table
 #
-# All hops, and the **test files**, once: what did each make of the same bytes? **Guess** which one is farthest from Keras.
+# All hops, and all **test files**: what did each make of the same bytes? **Guess** which one is farthest from Keras.
 
 # %% tags=["nbval-ignore-output"]
 by_keras = ask_keras(test_images)

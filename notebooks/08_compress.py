@@ -290,7 +290,7 @@ def compared(result, reference):
     """Accuracy, agreement with the reference, and McNemar's p-value, as three cells of a table."""
     agreement = np.mean(result.predictions == reference.predictions)
     p = evaluation.mcnemar(result.correct, reference.correct)
-    return [f"{result.accuracy:.1%}", f"{agreement:.1%}", f"{p:.2f}"]
+    return [f"{result.accuracy:.1%}", f"{agreement:.1%}", "< 0.01" if p < 0.005 else f"{p:.2f}"]
 
 
 # %% tags=["nbval-ignore-output"]
@@ -605,7 +605,7 @@ assert compression.gzip_size(slimmed) < 0.5 * compression.gzip_size(plain)
 print("75% zeros after training, a file of the same size, and less than half of it after gzip: True")
 
 # %% [markdown]
-# The file is as large as before: a zero is a float32 like any other, with four bytes. Only when it is *packed* for the way do the many zeros cost little. And it is not faster: the processor multiplies by zero as patiently as by anything else. To gain time, zeros would have to come in **blocks** that a whole multiplication can skip (whole channels: *structured* pruning, exercise 4), or run on libraries and hardware made for it. So unstructured pruning is a method for the **download**. Whoever promises more of it should show a stopwatch.
+# The file is as large as before: a zero is a float32 like any other, with four bytes. Only when it is *packed* for the way do the many zeros cost little. And it is not faster: the processor multiplies by zero as patiently as by anything else. To gain time, zeros would have to come in **blocks** that a whole multiplication can skip (whole channels: *structured* pruning, *Try it yourself* 4), or run on libraries and hardware made for it. So unstructured pruning is a method for the **download**. Whoever promises more of it should show a stopwatch.
 #
 # ## 4. Distillation
 #
@@ -747,7 +747,7 @@ for name, runner in runners.items():
 smallest = min(size for name, size in packed.items() if near[name])
 allowed = [name for name in files if near[name] and packed[name] < 1.1 * smallest]
 chosen = max(allowed, key=agreement.get)
-print(f"of {', '.join(allowed)} we take: {chosen}")
+print(f"small and near enough: {'; '.join(allowed)}. We take: {chosen}")
 
 # %%
 if is_default:
@@ -859,7 +859,7 @@ rows = []
 for name, result in tested.items():
     middle, low, high = points_lost(result)
     verdict = "yes" if p_values[name] < 0.05 / (len(p_values) - 1) else "no"
-    rows.append([name, f"{middle:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{p_values[name]:.4f}", verdict])
+    rows.append([name, f"{round(middle, 1) + 0.0:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{p_values[name]:.4f}", verdict])
 print(plots.table(["", "points lost", "95% interval", "p", "told from chance"], rows))
 
 # %%
@@ -930,7 +930,7 @@ print("no weight of the model that we received has changed, and it gives the ans
 #
 # **Practise first:** [the exercises](exercises/08_compress.ipynb) check what you write, and say what it shows. They take about an hour.
 #
-# You have a model, know how good it is (lesson 06), and have a file a fraction of its size. **Lesson 07, [Deploy](07_deploy.ipynb)**, puts such a file to work, in a server and in a cloud function.
+# This was the last lesson. You have a model, know how good it is ([lesson 06](06_evaluate.ipynb)), can put it to work ([lesson 07](07_deploy.ipynb)), and have a file a fraction of its size. Now do it with images of your own: begin at [lesson 00](00_start_here.ipynb) with your photos, and stop wherever the model is good enough. At the end of the exercises `progress.show()` says what is left, and `progress.certificate("Your Name")` writes down what you have done.
 #
 # ## Further reading
 #

@@ -8,6 +8,7 @@ import keras
 import nbformat
 import notebook_rules
 import notebook_tools
+import numpy as np
 import pytest
 
 from finetune_lib import checks
@@ -149,6 +150,12 @@ def test_solutions_and_exercises_keep_the_rule(source, rule):
         assert not list(rule(notebook_rules.read(path, project))), path
 
 
+def test_of_two_mistakes_at_once_one_is_named():
+    answers = importlib.import_module("exercise_answers.lesson_05")
+    of_two_draws_too = answers.decide_if(lambda new, old: np.mean(new > old) > 0.75, least=1)
+    assert "*At least* three quarters" in tasks("lesson_05")["decide"].judge(of_two_draws_too).message
+
+
 SOLVED = '''\
 # %% [markdown]
 # # Two tasks, badge of the solutions
@@ -222,3 +229,11 @@ def test_a_figure_of_the_solution_stays_as_a_hint(solved):
     exercise_tools.keep_figures(derived, solved)
     assert derived.cells[1].outputs == [picture], "the figure, and not what the solution was told"
     assert len(derived.cells[-1].outputs) == 1 and derived.cells[-1].outputs[0].data["image/png"] == "BBBB"
+
+
+def test_a_figure_that_tells_the_answer_does_not_stay(solved):
+    solved.cells[2].metadata["tags"] = [exercise_tools.ANSWER_IN_FIGURE]
+    derived = exercise_tools.derive(solved, ("", ""))
+    solved.cells[2].outputs = [nbformat.v4.new_output("display_data", {"image/png": "AAAA"})]
+    exercise_tools.keep_figures(derived, solved)
+    assert not derived.cells[1].outputs

@@ -204,7 +204,7 @@ question_3 = checks.choice(
         "special about mushrooms.",
         "b": "It need not have seen a single mushroom: GlyphNet had never seen a digit. What transfers are features "
         "that other pictures share.",
-        "c": "It works, only worse with few labels: in lesson 00 it came out below the frozen features, and with "
-        "twenty labels a class it had caught up with them.",
+        "c": "It works, only worse with few labels: in lesson 00 it came out below the frozen features, and in "
+        "the README's benchmark, with twenty labels a class and more steps, it has caught up with them.",
     },
 )

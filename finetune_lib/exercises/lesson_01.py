@@ -315,7 +315,7 @@ question_2 = checks.choice(
     "question_2",
     "b",
     {
-        "a": "Large networks trained on large photos often have. In GlyphNet's 3x3 kernels there is no room for much of an edge, they hardly moved from their random start, and nothing better for digits comes with the course.",
+        "a": "Large networks trained on large photos often have. In GlyphNet's 3x3 kernels there is no room for much of an edge, their colours are still those of the random start, and nothing better for digits comes with the course.",
         "b": "The first layer of the glyph network looks like its random start, and its last features are many times better. Weights can be looked at, but what they are worth has to be measured.",
         "c": "GlyphNet's colours are those of the random numbers it began with. Its pictures were grey, so nothing ever changed them.",
     },

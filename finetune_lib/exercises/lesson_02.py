@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune_lib import checks, descent
+from finetune_lib.exercises import networks_02
 
 RUNS = {  # what to think of, should a run be judged wrongly
     "A": "Rate times curvature is 2.1 along the steepest direction of run A. By what does each step multiply the error there?",
@@ -179,26 +180,6 @@ def _examine_loss(found: float, softmax: str, outputs: np.ndarray, labels: np.nd
     raise checks.Incorrect(f"{start} It is no cross-entropy of these outputs.")
 
 
-def _spied_model() -> tuple[keras.Model, list[int]]:
-    """Three layers that learn, and a spy above the first: the list grows if a backward pass comes through."""
-    visits: list[int] = []
-
-    @tf.custom_gradient
-    def watched(values: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        def backwards(slopes: tf.Tensor) -> tf.Tensor:
-            if tf.executing_eagerly():  # a tf.function only traces this, and prunes it if nobody needs it
-                visits.append(1)
-            return slopes
-
-        return tf.identity(values), backwards
-
-    inputs = keras.Input((4,))
-    outputs = keras.layers.Dense(6, "tanh", name="body")(inputs)
-    outputs = keras.layers.Lambda(watched, output_shape=(6,), name="spy")(outputs)
-    outputs = keras.layers.Dense(5, "tanh", name="middle")(outputs)
-    return keras.Model(inputs, keras.layers.Dense(3, name="head")(outputs)), visits
-
-
 @checks.task(
     "Which list of weights holds those that may move? And what did lesson 02b tell the tape, in section 6?",
     "Make the tape with `watch_accessed_variables=False`, and let it `watch(weight.value)` for each weight in `model.trainable_weights`; ask for their slopes only, and apply these.",
@@ -209,7 +190,7 @@ def train_step(answer: Callable) -> str:
     labels = tf.constant(generator.integers(0, 3, 12))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     for frozen in (("body", "middle"), ("body",), ()):
-        model, visits = _spied_model()
+        model, visits = networks_02.spied_model()
         for name in frozen:
             model.get_layer(name).trainable = False
         with tf.GradientTape() as tape:
@@ -217,7 +198,14 @@ def train_step(answer: Callable) -> str:
         slopes = tape.gradient(value, [weight.value for weight in model.weights])
         visits.clear()
         before = model.get_weights()
-        found = checks.call(answer, model, keras.optimizers.SGD(0.1), loss, images, labels)
+        try:
+            found = checks.call(answer, model, keras.optimizers.SGD(0.1), loss, images, labels)
+        except checks.Incorrect as wrong:
+            if "No gradients provided" not in str(wrong):
+                raise
+            raise checks.Incorrect(
+                "No slope came back: the tape watches nothing of what you ask it for. With `watch_accessed_variables=False` it has to be told, `tape.watch(weight.value)` for each weight that learns, before the model is called."
+            ) from None
         moves = [new - old for new, old in zip(model.get_weights(), before, strict=True)]
         _examine_moves(model, moves, [-0.1 * slope.numpy() for slope in slopes])
         if visits and frozen:

@@ -185,7 +185,7 @@ def fresh_every_epoch(answer: Callable[..., tf.data.Dataset]) -> str:
         )
     if [int(value // 10) for value in epochs[2]] != sorted(int(file) for file in files):
         raise checks.Incorrect("The images of your stream are not those of the files that it was given.")
-    return "What is always the same is remembered, what should be new is not. The same goes for `shuffle`: in front of `cache` it is done once, and every epoch has the same order."
+    return "What is always the same is remembered, what should be new is not. The same goes for `shuffle`: in front of `cache` it is done once, and every epoch has the same order. (If a program calls `keras.utils.set_random_seed`, even this stream repeats its looks; task 6 has the cure, lesson 04 the reason.)"
 
 
 @checks.task(

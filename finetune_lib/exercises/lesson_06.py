@@ -52,7 +52,7 @@ ON_PAPER: tuple[tuple[str, float, float, dict[str, float]], ...] = (  # name, fr
         18,
         19,
         {
-            "is how many of the *defects* are found. We ask the other way round: of the alarms, how many are defects.": 90,
+            "is how many of the *defects* are found. We ask the other way round: of the parts that it reports, how many are defective.": 90,
             "is how many of the *good* parts pass. We look at the alarms.": 98,
             "would be right if every other part were defective. Here it is one in 200.": 97.83,
             "is the percentage of *false* alarms among the alarms.": 81.6,
@@ -121,7 +121,7 @@ def writers_test(answer: mistakes_06.Verdict) -> str:
     _tell({f"{first_failure} {story}": holds for story, holds in wrong.items()})
     if near:
         raise checks.Incorrect(
-            f"{first_failure} That is near, but not exact. Do you draw signs at random? With so few writers all patterns can be gone through, and then two people get the same p."
+            f"{first_failure} That is near, but not exact. Do you draw signs at random, or have you left out the pattern that was observed? With so few writers all patterns can be gone through, and then two people get the same p."
         )
     raise checks.Incorrect(
         f"{first_failure} Do you turn over whole writers, each with all images of that writer?"

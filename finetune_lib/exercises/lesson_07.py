@@ -62,11 +62,11 @@ def classify(answer: Callable[[Callable, list[bytes]], Any]) -> str:
         )
         order = np.roll(order, 1)
         _examine_client(answer, files, server, damaged)
-    for full, damaged in ((0, ()), (1, ()), (2, (1,))):
+    for full, count, damaged in ((0, 40, ()), (1, 40, ()), (2, 20, (1,))):
         server = mistakes_07.Server(NAMES, full)
         case = f"The server answers request number {full + 1}, and all after it, with 503 and the words {server.words!r}. "
         try:
-            found = answer(server.ask, files_07.some_files(50, 40, damaged))
+            found = answer(server.ask, files_07.some_files(50, count, damaged))
         except RecursionError:
             raise checks.Incorrect(
                 f"{case}Your client asks on and on. Whether to try again is for the caller to say: raise an error."
@@ -284,7 +284,7 @@ def quiet_limit(answer: mistakes_07.Limit) -> str:
     if failure:
         _tell({f"{failure} {story}": holds for story, holds in wrong.items()})
         raise checks.Incorrect(f"{failure} Which windows do you look at, and how many of them are below?")
-    return "Your limit promises nothing about distributions. It has counted: on this traffic it cries wolf no more often than was allowed, and no limit with that property sees more. What comes from makers who are not in this traffic may be otherwise: watch more of them, and count again."
+    return "Your limit promises nothing about distributions. It has counted: on this traffic it gives no more false alarms than were allowed, and no limit with that property sees more. What comes from makers who are not in this traffic may be otherwise: watch more of them, and count again."
 
 
 question_1 = checks.choice(

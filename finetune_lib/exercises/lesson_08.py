@@ -152,6 +152,12 @@ def latency_ratio(answer: Callable[..., float]) -> str:
             raise checks.Incorrect(
                 f"Two works that take equally long, on a machine that is interrupted in an eighth of the calls: your ratio is {found:.2f}. You share the rare long times among all; ask what a *typical* round was like."
             )
+    cold = mistakes_08.Machine()
+    ratio(cold, 0.002, 9)
+    if len(cold.log) < 20:
+        raise checks.Incorrect(
+            "Your ratios are right, since a median forgives one long time. But with `rounds` = 9 yours ran 18 times in all: the first call is among those that count, and with few rounds it would show. Run both once before the clock is read."
+        )
     return "Side by side against the heat, once unmeasured against the first call, the median against interruptions. And what a measurement says of a thing against itself is its own noise: a gain smaller than that has not been shown."
 
 
@@ -235,6 +241,10 @@ def soft_targets(answer: Callable[[np.ndarray, float], np.ndarray]) -> str:
         for story, wrong in ends.items():
             if np.allclose(found, wrong, rtol=0, atol=1e-4):
                 raise checks.Incorrect(case + story)
+        if np.allclose(found, right, rtol=0, atol=0.01):
+            raise checks.Incorrect(
+                f"{case}you are off by up to {np.abs(found - right).max():.4f}. Have you added a little to the probabilities, against the logarithm of 0? What is 0 has to stay 0."
+            )
         shown = [", ".join(f"{value:.3f}" for value in rows[0]) for rows in (probabilities, found, right)]
         raise checks.Incorrect(
             f"{case}of the probabilities {shown[0]} you make {shown[1]}. The softmax of the logits that gave them, divided by the temperature, is {shown[2]}."
@@ -266,7 +276,7 @@ def ship(answer: mistakes_08.Ship) -> str:
             )
         same = [story for story, choose in mistakes_08.SHIPPERS.items() if _always(answer, choose, cases)]
         raise checks.Incorrect(
-            f"{len(groups)} images of {len(set(groups.tolist()))} writers, at most {100 * most:g} points may be lost. {'; '.join(shown)}. You ship {found!r}, the rule {right!r}. {[*same, 'Go through your rule with these numbers, on paper.'][0]}"
+            f"{len(groups)} images of {len(set(groups.tolist()))} writers, at most {100 * most:g} point{'s' * (most != 0.01)} may be lost. {'; '.join(shown)}. You ship {found!r}, the rule {right!r}. {[*same, 'Go through your rule with these numbers, on paper.'][0]}"
         )
     return "'No loss was found' and 'a loss of more than two points can be ruled out' are two sentences, and only the second one is a reason to ship. It needs enough images; whoever has few has to ship the larger file, or collect more."
 

@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/solutions/01_transfer_learning.ipynb)
 #
-# The exercises belong to [lesson 01](../01_transfer_learning.ipynb) and take about 60 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like, nobody counts. If you are stuck, add a line such as `exercise.which_eye.hint()`, and if you have tried and want to compare, `exercise.which_eye.solution()`.
+# The exercises belong to [lesson 01](../01_transfer_learning.ipynb) and take about 60 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like: attempts and hints are not counted. If you are stuck, add a line such as `exercise.which_eye.hint()`, and if you have tried and want to compare, `exercise.which_eye.solution()` (if you look before your answer is right, that is kept).
 
 # %% [markdown] tags=["solutions-only"]
 # **These are the solutions.** They are worth more after a try: [the exercises](../exercises/01_transfer_learning.ipynb).
@@ -38,7 +38,7 @@ from finetune_lib.exercises import lesson_01 as exercise
 # | network | was asked | saw in every variety, and was not asked |
 # |---|---|---|
 # | `t`, textures | the direction of the stripes, and how fine they are | where each stripe runs, how strong the contrast is |
-# | `g`, glyphs | which of 116 letters, digits and signs it is | typeface, place, size, tilt, thickness, brightness, contrast, dark on bright or bright on dark |
+# | `g`, glyphs | which of 116 letters and symbols it is (no digit among them) | typeface, place, size, tilt, thickness, brightness, contrast, dark on bright or bright on dark |
 # | `r`, random | nothing | nothing |
 #
 # Four questions, each with a linear head on 50 labelled pictures. A, C and D are about scanned digits, half of which are inverted; B is about stripes, which it would be no use to invert.
@@ -97,7 +97,7 @@ questions = {
 }
 
 shown = [
-    (question[2:], images[picture]) for question, (images, _) in questions.items() for picture in range(8)
+    (question[2:] + "?", images[picture]) for question, (images, _) in questions.items() for picture in range(8)
 ]
 plots.show(
     plots.image_grid([picture for _, picture in shown], [title for title, _ in shown], columns=8),
@@ -591,7 +591,7 @@ exercise.question_4.check(answer)
 # %% [markdown]
 # ## Your progress
 #
-# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. (Answers in the notebook of solutions are not counted.)
+# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. If you looked at a task's solution before your answer was right, that is kept, too, and the certificate says so. (Answers in the notebook of solutions are not counted.)
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import progress
@@ -599,4 +599,4 @@ from finetune_lib import progress
 progress.show()
 
 # %% [markdown]
-# `progress.certificate("Your Name")` writes a page to print, which lists what was checked and when.
+# `progress.certificate("Your Name")` writes a page, `certificate.html`, which lists what was checked and when, and returns where it lies. Open it in a browser, and print it from there. (On Colab, download it first, from the folder panel on the left.)

@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/solutions/02_gradient_descent.ipynb)
 #
-# The exercises belong to lessons [02a](../02a_gradient_descent.ipynb) (tasks 1 to 4) and [02b](../02b_fine_tuning_as_descent.ipynb) (tasks 5 and 6), and take about 75 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like, nobody counts. If you are stuck, add a line such as `exercise.which_arrive.hint()`, and if you have tried and want to compare, `exercise.which_arrive.solution()`.
+# The exercises belong to lessons [02a](../02a_gradient_descent.ipynb) (tasks 1 to 4) and [02b](../02b_fine_tuning_as_descent.ipynb) (tasks 5 and 6), and take about 75 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like: attempts and hints are not counted. If you are stuck, add a line such as `exercise.which_arrive.hint()`, and if you have tried and want to compare, `exercise.which_arrive.solution()` (if you look before your answer is right, that is kept).
 
 # %% [markdown] tags=["solutions-only"]
 # **These are the solutions.** They are worth more after a try: [the exercises](../exercises/02_gradient_descent.ipynb).
@@ -523,7 +523,7 @@ exercise.question_4.check(answer)
 # %% [markdown]
 # ## Your progress
 #
-# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. (Answers in the notebook of solutions are not counted.)
+# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. If you looked at a task's solution before your answer was right, that is kept, too, and the certificate says so. (Answers in the notebook of solutions are not counted.)
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import progress
@@ -531,4 +531,4 @@ from finetune_lib import progress
 progress.show()
 
 # %% [markdown]
-# `progress.certificate("Your Name")` writes a page to print, which lists what was checked and when.
+# `progress.certificate("Your Name")` writes a page, `certificate.html`, which lists what was checked and when, and returns where it lies. Open it in a browser, and print it from there. (On Colab, download it first, from the folder panel on the left.)

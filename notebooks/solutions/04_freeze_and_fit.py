@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/solutions/04_freeze_and_fit.ipynb)
 #
-# The exercises belong to [lesson 04](../04_freeze_and_fit.ipynb) and take about 50 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like, nobody counts. If you are stuck, add a line such as `exercise.with_new_head.hint()`, and if you have tried and want to compare, `exercise.with_new_head.solution()`.
+# The exercises belong to [lesson 04](../04_freeze_and_fit.ipynb) and take about 50 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like: attempts and hints are not counted. If you are stuck, add a line such as `exercise.with_new_head.hint()`, and if you have tried and want to compare, `exercise.with_new_head.solution()` (if you look before your answer is right, that is kept).
 
 # %% [markdown] tags=["solutions-only"]
 # **These are the solutions.** They are worth more after a try: [the exercises](../exercises/04_freeze_and_fit.ipynb).
@@ -28,6 +28,8 @@ from finetune_lib import environment
 environment.report()
 
 # %%
+import keras
+
 from finetune_lib.exercises import lesson_04 as exercise
 
 # %% [markdown]
@@ -83,7 +85,6 @@ exercise.with_new_head.check(with_new_head)
 # First the head, then everything at a tenth of the rate: a colleague's code does that on a tiny network. The images are noise, since we only want to know what moves.
 
 # %%
-import keras
 import numpy as np
 
 noise = np.random.default_rng(0).normal(1, 1, (32, 8, 8, 3)).astype("float32")
@@ -273,7 +274,7 @@ def versions_that_fit(t, b, epochs, wanted):
 exercise.versions_that_fit.check(versions_that_fit)
 
 # %% [markdown]
-# The figure draws your function for 100 epochs. (As long as the task is untouched, it shows what you are after.)
+# The figure draws your function for 100 epochs. (The picture stored here shows what you are after. It goes away if you run the cell before you have an answer.)
 
 # %%
 import matplotlib.figure
@@ -353,7 +354,7 @@ answer = "d"
 exercise.question_3.check(answer)
 
 # %% [markdown]
-# **Question 4.** With the classic recipe (batches of 32, rate 0.001, 10 epochs), A trains a head on 40 photos and B on 4,000. A's head hardly recognises anything, not even its own 40 photos. What should A try first?
+# **Question 4.** With the classic recipe (batches of 32, rate 0.001, 10 epochs), A trains a head on 40 photos and B on 4,000. A's loss was still falling steeply when the ten epochs were over, and its head is right on far fewer new photos than B's. What should A try first?
 #
 # - a) More epochs: A has made 20 steps, B 1,250.
 # - b) More photos: 40 are too few for any head.
@@ -371,7 +372,7 @@ exercise.question_4.check(answer)
 # %% [markdown]
 # ## Your progress
 #
-# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. (Answers in the notebook of solutions are not counted.)
+# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. If you looked at a task's solution before your answer was right, that is kept, too, and the certificate says so. (Answers in the notebook of solutions are not counted.)
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import progress
@@ -379,4 +380,4 @@ from finetune_lib import progress
 progress.show()
 
 # %% [markdown]
-# `progress.certificate("Your Name")` writes a page to print, which lists what was checked and when.
+# `progress.certificate("Your Name")` writes a page, `certificate.html`, which lists what was checked and when, and returns where it lies. Open it in a browser, and print it from there. (On Colab, download it first, from the folder panel on the left.)

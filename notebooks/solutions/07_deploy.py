@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/solutions/07_deploy.ipynb)
 #
-# The exercises belong to [lesson 07](../07_deploy.ipynb) and take about 60 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like, nobody counts. If you are stuck, add a line such as `exercise.classify.hint()`, and if you have tried and want to compare, `exercise.classify.solution()`.
+# The exercises belong to [lesson 07](../07_deploy.ipynb) and take about 60 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like: attempts and hints are not counted. If you are stuck, add a line such as `exercise.classify.hint()`, and if you have tried and want to compare, `exercise.classify.solution()` (if you look before your answer is right, that is kept).
 
 # %% [markdown] tags=["solutions-only"]
 # **These are the solutions.** They are worth more after a try: [the exercises](../exercises/07_deploy.ipynb).
@@ -409,7 +409,7 @@ if checks.attempted(code_in):
 #
 # ## 5. Complete: an alarm by what ordinary days are like
 #
-# A monitor takes the mean confidence of the last 50 answers, and gives an alarm if it is **below** a limit. One window in a hundred may be a false alarm. The first limit comes from a formula, on the **validation images**: mean less 2.33 standard errors, as for independent answers. How often does it cry wolf on the ordinary traffic of seven users, one after the other?
+# A monitor takes the mean confidence of the last 50 answers, and gives an alarm if it is **below** a limit. One window in a hundred may be a false alarm. The first limit comes from a formula, on the **validation images**: mean less 2.33 standard errors, as for independent answers. How many false alarms does it give on the ordinary traffic of seven users, one after the other?
 
 # %%
 outputs = network.predict(images.astype("float32"), batch_size=256, verbose=0)
@@ -420,7 +420,8 @@ formula = known.mean() - 2.33 * known.std() / np.sqrt(50)
 
 def share_below(confidence, limit, size=50):
     """How many windows of answers in a row, one beginning at each answer, have a mean below a limit."""
-    return np.mean(np.convolve(confidence, np.ones(size) / size, "valid") < limit)
+    # A mean that equals the limit may differ from it in the last bits.
+    return np.mean(np.convolve(confidence, np.ones(size) / size, "valid") < limit - 1e-6)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -593,7 +594,7 @@ exercise.question_5.check(answer)
 # %% [markdown]
 # ## Your progress
 #
-# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. (Answers in the notebook of solutions are not counted.)
+# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. If you looked at a task's solution before your answer was right, that is kept, too, and the certificate says so. (Answers in the notebook of solutions are not counted.)
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import progress
@@ -601,4 +602,4 @@ from finetune_lib import progress
 progress.show()
 
 # %% [markdown]
-# `progress.certificate("Your Name")` writes a page to print, which lists what was checked and when.
+# `progress.certificate("Your Name")` writes a page, `certificate.html`, which lists what was checked and when, and returns where it lies. Open it in a browser, and print it from there. (On Colab, download it first, from the folder panel on the left.)

@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/solutions/08_compress.ipynb)
 #
-# The exercises belong to [lesson 08](../08_compress.ipynb) and take about 65 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like, nobody counts. If you are stuck, add a line such as `exercise.quantise.hint()`, and if you have tried and want to compare, `exercise.quantise.solution()`.
+# The exercises belong to [lesson 08](../08_compress.ipynb) and take about 65 minutes. A task's cell ends in a check: run it, and it says *correct*, *incorrect* and why, or *not attempted*. Check as often as you like: attempts and hints are not counted. If you are stuck, add a line such as `exercise.quantise.hint()`, and if you have tried and want to compare, `exercise.quantise.solution()` (if you look before your answer is right, that is kept).
 
 # %% [markdown] tags=["solutions-only"]
 # **These are the solutions.** They are worth more after a try: [the exercises](../exercises/08_compress.ipynb).
@@ -112,7 +112,7 @@ def bytes_a_weight(share):
     return {way: size / len(entries) for way, size in ways.items()}
 
 
-# %%
+# %% tags=["answer-in-figure"]
 import matplotlib.figure
 
 shares = [0, 0.125, 0.25, 0.5, 0.75, 0.875, 0.95]
@@ -574,7 +574,7 @@ if checks.attempted(ship):
     assert ship(candidates, original, writers[rest], 0.015) == "int8, 10% zeros"
     print("the smallest file is under the limit as measured, and cannot be relied on to be: True")
 
-# %%
+# %% tags=["answer-in-figure"]
 if checks.attempted(ship):
     figure = matplotlib.figure.Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -678,7 +678,7 @@ exercise.question_5.check(answer)
 # %% [markdown]
 # ## Your progress
 #
-# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. (Answers in the notebook of solutions are not counted.)
+# What a check has called *correct* is kept with its date, on this machine, or in Google Drive if that is mounted. So the table is still there after a restart. If you looked at a task's solution before your answer was right, that is kept, too, and the certificate says so. (Answers in the notebook of solutions are not counted.)
 
 # %% tags=["nbval-ignore-output"]
 from finetune_lib import progress
@@ -686,4 +686,4 @@ from finetune_lib import progress
 progress.show()
 
 # %% [markdown]
-# `progress.certificate("Your Name")` writes a page to print, which lists what was checked and when.
+# `progress.certificate("Your Name")` writes a page, `certificate.html`, which lists what was checked and when, and returns where it lies. Open it in a browser, and print it from there. (On Colab, download it first, from the folder panel on the left.)

@@ -61,13 +61,13 @@ def compiled_step(model, optimizer, loss, images, labels):
     return value
 
 
-def step(which, watch_all=True, apply=True, returned=None):
+def step(which, watch_all=True, apply=True, returned=None, watch=True):
     """One step for the weights that ``which`` takes from a model, with the mistakes that are asked for."""
 
     def answer(model, optimizer, loss, images, labels):
         weights = which(model)
         with tf.GradientTape(watch_accessed_variables=watch_all) as tape:
-            for weight in weights:
+            for weight in weights if watch else ():
                 tape.watch(weight.value)
             value = loss(labels, model(images))
         slopes = tape.gradient(value, [weight.value for weight in weights])
@@ -182,6 +182,7 @@ ANSWERS = {
             "the colleague's": lambda: step(lambda model: model.weights),
             "pays for all": lambda: step(lambda model: model.trainable_weights),
             "nothing applied": lambda: step(lambda model: model.trainable_weights, False, apply=False),
+            "watches nothing": lambda: step(lambda model: model.trainable_weights, False, watch=False),
             "something else returned": lambda: step(
                 lambda model: model.trainable_weights, False, returned=7.0
             ),

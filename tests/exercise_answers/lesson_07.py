@@ -71,6 +71,11 @@ ANSWERS = {
             "any error is the files'": lambda: answers_07.client(
                 other=lambda ask, some, answer: [None] * len(some)
             ),
+            "any error is the files', of one asked alone": lambda: answers_07.client(
+                other=lambda ask, some, answer: (
+                    [None] if len(some) == 1 else answers_07.fails(ask, some, answer)
+                )
+            ),
             "no words": lambda: answers_07.client(other=answers_07.fails_silently),
             "again and again": lambda: answers_07.client(other=answers_07.again_and_again),
             "one text": lambda: answers_07.client(last=", ".join),
