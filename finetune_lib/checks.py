@@ -177,7 +177,7 @@ def call(function: Any, *arguments: Any, **options: Any) -> Any:
 def solutions(lesson: str) -> dict[str, str]:
     """The code of a lesson's solutions, by task; made from its notebook of solutions."""
     path = importlib.resources.files("finetune_lib.exercises") / f"{lesson}.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return {name: task["solution"] for name, task in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def _does_nothing(function: types.FunctionType) -> bool:

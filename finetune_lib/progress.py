@@ -80,10 +80,10 @@ class _Row:
 
 
 @functools.cache
-def names(lesson: str) -> tuple[str, ...]:
-    """The names of a lesson's tasks and questions, in the notebook's order."""
+def names(lesson: str) -> dict[str, str]:
+    """A lesson's tasks and quiz questions, in the notebook's order: name and title."""
     path = importlib.resources.files("finetune_lib.exercises") / f"{lesson}.json"
-    return tuple(json.loads(path.read_text(encoding="utf-8")))
+    return {name: task["title"] for name, task in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def record(lesson: str, name: str, what: str) -> None:
@@ -202,16 +202,37 @@ def _share(part: list[str], solved: dict[str, str]) -> str:
 
 
 def _section(lesson: str, solved: dict[str, str]) -> str:
-    """A lesson's part of the certificate."""
-    rows, order = [], list(_events())
-    for name in names(lesson):
+    """A lesson's part of the certificate: each task, and the quiz as a whole."""
+    order = list(_events())
+
+    def helped(name: str) -> bool:
         correct, shown = (lesson, name, CORRECT), (lesson, name, SHOWN)
-        helped = {correct, shown} <= set(order) and order.index(shown) < order.index(correct)
-        when = solved.get(name, "")[:10] or "not yet"
-        remark = ", after its solution was shown" if helped else ""
-        rows.append(f"<tr><td>{name.replace('_', ' ').capitalize()}</td><td>{when}{remark}</td></tr>")
-    head = f"{lesson[-2:]} {TITLES[lesson]}: {len(solved)} of {len(rows)}"
-    return f"<section><h2>{head}</h2><table>{''.join(rows)}</table></section>"
+        return {correct, shown} <= set(order) and order.index(shown) < order.index(correct)
+
+    tasks, quiz = _tasks_and_quiz(lesson)
+    rows = [
+        (names(lesson)[name], solved.get(name, "")[:10] or "not yet", "its solution was" * helped(name))
+        for name in tasks
+    ]
+    count = sum(map(helped, quiz))
+    rows.append(
+        (
+            "Quiz",
+            f"{sum(name in solved for name in quiz)} of {len(quiz)}",
+            f"{count} solutions were" * bool(count),
+        )
+    )
+    cells = (
+        f"<tr><td>{html.escape(title)}</td><td>{found}{f', after {seen} shown' if seen else ''}</td></tr>"
+        for title, found, seen in rows
+    )
+    head = f"{lesson[-2:]} {TITLES[lesson]}: {len(solved)} of {len(names(lesson))}"
+    return f"<section><h2>{head}</h2><table>{''.join(cells)}</table></section>"
+
+
+def _tasks_and_quiz(lesson: str) -> tuple[list[str], list[str]]:
+    quiz = [name for name in names(lesson) if name.startswith("question_")]
+    return [name for name in names(lesson) if name not in quiz], quiz
 
 
 def _file() -> pathlib.Path:

@@ -5,7 +5,7 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/notebooks/00_start_here.ipynb)
 #
-# **Time:** about 20 minutes to read and try, more with photos of your own: the code runs for about 1 minute on a CPU with two cores, an estimated 1 minute on a T4.
+# **Time:** about 20 minutes to read and try, more with photos of your own: the code runs for about 1 minute on a CPU with two cores, an estimated 1 minute on a T4. The results of an earlier run are stored below. To guess honestly, clear them first (Colab: *Edit > Clear all outputs*; JupyterLab: *Edit > Clear Outputs of All Cells*).
 #
 # ## Learning objectives
 #

@@ -713,6 +713,8 @@ print("one by one, a damaged file hurts nobody else; merged, good files failed w
 #
 # ## 6. Bad input
 #
+# (Before this is a good place to stop. To go on another day, run all cells up to here.)
+#
 # Sooner or later somebody sends rubbish. A server owes each sender three things: a **4xx** status if the fault is theirs (5xx says "mine", and wakes somebody up at night), a message that says what is wrong, and that the *next* request is answered as ever. **Guess:** two of these twelve get another status than the other ten. Which?
 
 # %% tags=["nbval-ignore-output"]

@@ -17,10 +17,10 @@ import textwrap
 
 import nbformat
 
-STUB = "# your code here"
-REGION = re.compile(r"(?m)^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION(?:\n|\Z)", re.DOTALL)
-CHECK = re.compile(r"(?m)^exercise\.(\w+)\.check\((.*)\)\s*\Z", re.DOTALL)
-SOLUTIONS_ONLY = "solutions-only"  # the tag of a cell that the exercises do not have
+from finetune_lib.teach import assignments
+from finetune_lib.teach.assignments import CHECK, REGION, SOLUTIONS_ONLY, STUB
+
+ANSWER_IN_FIGURE = "answer-in-figure"  # the tag of a cell whose picture would give a task's answer away
 
 
 def is_solutions(source: pathlib.Path) -> bool:
@@ -69,12 +69,13 @@ def derive(solved: nbformat.NotebookNode, badges: tuple[str, str]) -> nbformat.N
 def keep_figures(executed: nbformat.NotebookNode, solved: nbformat.NotebookNode) -> None:
     """Put the solutions' figures under the cells that show none as long as the task is untouched.
 
-    They tell the learner what to aim at. nbval does not compare pictures, but it would miss their words; the
-    alternative text stays.
+    They tell the learner what to aim at, but for those that are tagged as telling the answer. nbval does not
+    compare pictures, but it would miss their words; the alternative text stays.
     """
     solutions = {cell.id: cell for cell in solved.cells}
     for cell in executed.cells:
-        if cell.cell_type == "code" and not figures(cell):
+        gives_away = ANSWER_IN_FIGURE in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not gives_away and not figures(cell):
             for figure in figures(solutions[cell.id]):
                 figure.data.pop("text/plain", None)
                 cell.outputs.append(figure)
@@ -95,6 +96,15 @@ def solutions(notebook: nbformat.NotebookNode) -> dict[str, str]:
             code = REGION.sub(lambda match: match[2], cell.source[: check.start()])
             found[check[1]] = re.sub(r"(?m)^(\w+ = (\.\.\.|\"\?\").*|# @title.*)\n", "", code).strip()
     return found
+
+
+def for_the_library(notebook: nbformat.NotebookNode) -> dict[str, dict[str, str]]:
+    """What the library keeps of each task: its title, and the code of its solution."""
+    titles = {question.name: question.title for question in assignments.questions(notebook)}
+    return {
+        name: {"title": re.sub(r"^\d+\. ", "", titles[name]), "solution": code}
+        for name, code in solutions(notebook).items()
+    }
 
 
 def untouched(notebook: nbformat.NotebookNode) -> dict[str, object]:

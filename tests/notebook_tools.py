@@ -195,9 +195,9 @@ def build(names: list[str], root: pathlib.Path = ROOT) -> int:
 
 
 def write_solutions(source: pathlib.Path, root: pathlib.Path) -> None:
-    """Give the library the code that `task.solution()` shows."""
+    """Give the library the tasks' titles, and the code that `task.solution()` shows."""
     path = root / "finetune_lib" / "exercises" / f"{exercise_tools.lesson(source)}.json"
-    text = json.dumps(exercise_tools.solutions(read(source)), indent=1, ensure_ascii=False)
+    text = json.dumps(exercise_tools.for_the_library(read(source)), indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -225,12 +225,12 @@ def stamp(source: pathlib.Path, to: Project, old_slug: str) -> None:
 
 
 def point_to(slug: str, root: pathlib.Path = ROOT) -> None:
-    """Make pyproject.toml, README.md and its like, and all notebooks (not run) name another repository."""
+    """Make pyproject.toml, all Markdown and all notebooks (not run) name another repository."""
     old = project(root)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", slug):
         raise ValueError(f"{slug!r} is not OWNER/NAME")
     to = dataclasses.replace(old, repository=f"https://github.com/{slug}")
-    for path in [root / "pyproject.toml", *root.glob("*.md")]:
+    for path in [root / "pyproject.toml", *root.glob("*.md"), *root.glob("notebooks/**/*.md")]:
         path.write_text(rename(path.read_text(encoding="utf-8"), to, old.slug), encoding="utf-8")
     for source in sources(root):
         stamp(source, to, old.slug)

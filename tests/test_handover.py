@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune_lib import classifier, data, environment, evaluation, fitting, freezing, handover
+from finetune_lib import classifier, data, evaluation, fitting, freezing, handover
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,9 @@ def test_regenerating_into_an_empty_folder_gives_the_same_inputs(source, tmp_pat
         of = notebook_tools.project()
         pairs[exercise_tools.exercises_of(source)] = notebook_tools.exercises(source, of)
         solutions = ROOT / "finetune_lib" / "exercises" / f"{exercise_tools.lesson(source)}.json"
-        assert json.loads(solutions.read_text()) == exercise_tools.solutions(notebook_tools.read(source))
+        assert json.loads(solutions.read_text()) == exercise_tools.for_the_library(
+            notebook_tools.read(source)
+        )
     for path, new in pairs.items():
         committed = notebook_tools.inputs(nbformat.read(path, as_version=4))
         notebook_tools.write(new, tmp_path / "new.ipynb")

@@ -101,7 +101,7 @@ def share_that_learns(answer: Callable[[keras.Model], float]) -> str:
             raise checks.Incorrect("That is in per cent; the docstring asks for a share between 0 and 1.")
         where = freezing.boundary(model)
         raise checks.Incorrect(
-            f"For a model that is {where}, the share is {count / total:.4f}; your function says {found:.4g}."
+            f"For a model that is {where}, the share is {count / total:.6f}; your function says {found:.6g}."
         )
     return "With a frozen backbone 0.4% learn; from block 4 on it is three quarters, for that is where most weights are."
 
