@@ -37,6 +37,7 @@ TITLES = {
 }
 CORRECT, SHOWN = "correct", "solution shown"
 BAR = 10  # signs in a whole bar
+LEFT = "style='text-align:left'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +72,13 @@ class _Row:
 
     def html(self) -> str:
         width = f"{100 * self.count / self.of:.0f}%"
-        return (
-            f"<tr><th scope='row' style='text-align:left'>{self.title}</th><td>{self.tasks}</td>"
-            f"<td>{self.quiz}</td><td><div style='width:10em;height:0.8em;border:1px solid #595959'>"
-            f"<div style='width:{width};height:100%;background:#00735a'></div></div></td>"
-            f"<td style='text-align:left'>{self.count} of {self.of}</td></tr>"
+        bar = (
+            "<div style='width:10em;height:0.8em;border:1px solid #595959'>"
+            f"<div style='width:{width};height:100%;background:#00735a'></div></div>"
         )
+        cells = (self.tasks, self.quiz, bar, f"{self.count} of {self.of}")
+        rest = "".join(f"<td {LEFT}>{cell}</td>" for cell in cells)
+        return f"<tr><th scope='row' {LEFT}>{self.title}</th>{rest}</tr>"
 
 
 @functools.cache
@@ -140,7 +142,7 @@ def show() -> None:
     if environment.on_colab() and _file().parent == environment.local_course_folder():
         where += f"\n{environment.NO_DRIVE_ADVICE}"
     heads = ("lesson", "tasks", "quiz", "", "done")
-    head = "<tr>" + "".join(f"<th scope='col'>{text}</th>" for text in heads) + "</tr>"
+    head = "<tr>" + "".join(f"<th scope='col' {LEFT}>{text}</th>" for text in heads) + "</tr>"
     IPython.display.display(
         {
             "text/plain": "\n".join([f"{'lesson':22}{'tasks':>8}{'quiz':>8}", *map(str, rows), where]),

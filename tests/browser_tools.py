@@ -4,8 +4,10 @@ import base64
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -29,6 +31,18 @@ OPTIONS = (
     "--disable-sync",
     "--no-first-run",
 )
+SERVER_OPTIONS = (
+    "--no-browser",
+    "--ip=127.0.0.1",
+    "--port={port}",
+    "--IdentityProvider.token=",
+    "--allow-root",
+)
+# Of JupyterLab.
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is drawn, seen or not
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 # Sliders of ipywidgets 8, of ipywidgets 7, and the rest: what the arrow keys or the space bar move.
 CONTROLS = ".noUi-handle, .ui-slider-handle, input[type=checkbox], select"
 # Whether words stand beside the control, seen, and not cut short.
@@ -45,6 +59,47 @@ control => {
 def find_browser() -> str | None:
     """What CHROMIUM names, or the browser that is installed here."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def new_page(browser: Any, *kinds: str) -> tuple[Any, list[str]]:
+    """An empty page in a context of its own, and what its console will say of the kinds (``"error"``)."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # Front ends ask for fonts, icons and news elsewhere. They get an empty answer: no network is needed.
+    context.route(lambda url: not url.startswith("http://127.0.0.1:"), lambda route: route.fulfill(body=""))
+    page, said = context.new_page(), []
+    page.on("console", lambda message: message.type in kinds and said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return page, said
+
+
+def keep_picture(page: Any, name: str) -> None:
+    """Keep what the page shows in the folder SCREENSHOTS, where that is set."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        name = re.sub(r"\W+", "_", name)
+        page.screenshot(path=pathlib.Path(folder) / f"{name}.png", full_page=True)
+
+
+def write_settings(state: pathlib.Path) -> None:
+    """Give the JupyterLab that ``serve`` starts with this state the course's tests' settings."""
+    for name, values in SETTINGS.items():
+        path = state / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
+def open_in_lab(page: Any, address: str, timeout: float) -> None:
+    """Open a notebook in a JupyterLab started with ``--expose-app-in-browser``, and wait for its kernel."""
+    page.goto(address, timeout=timeout * 1000)
+    page.wait_for_function("window.jupyterapp", timeout=timeout * 1000)
+    page.evaluate(
+        """async () => {
+          await jupyterapp.restored;
+          const shell = jupyterapp.shell;
+          while (!shell.currentWidget?.context) await new Promise(done => setTimeout(done, 50));
+          await shell.currentWidget.context.ready;
+          await shell.currentWidget.context.sessionContext.ready;
+        }"""
+    )
 
 
 @contextlib.contextmanager
@@ -165,7 +220,7 @@ class ExplorerOnPage:
             self.box.page.keyboard.press("Tab")
         raise AssertionError(f"the Tab key does not come to control {number}")
 
-    def press(self, key: str, limit: float = 5.0) -> float:
+    def press(self, key: str, limit: float = 20.0) -> float:
         """Press a key, wait until the read-out is another one, and return the seconds it took."""
         old = self.readout.text_content()
         box = self.box.element_handle()

@@ -3,10 +3,13 @@
 `RULES` lists them; tests/test_notebook_rules.py applies each to every lesson and shows that each can fail.
 """
 
+import collections
 import dataclasses
+import itertools
 import pathlib
 import re
 import statistics
+import urllib.parse
 from collections.abc import Iterator
 
 import nbformat
@@ -14,6 +17,8 @@ import notebook_tools
 
 SECTIONS = ("Learning objectives", "Summary", "What next", "Further reading")
 LONGEST_CELL = 25
+FENCED = re.compile(r"(?ms)^```.*?^```")
+LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)|(?m:^\[[^\]]+\]:\s*<?([^\s>]+))|\b(?:href|src)=["']([^"']+)""")
 
 
 @dataclasses.dataclass
@@ -32,7 +37,7 @@ class Lesson:
     def texts(self) -> list[str]:
         """The Markdown cells' texts, without fenced code."""
         cells = [cell for cell in self.notebook.cells if cell.cell_type == "markdown"]
-        return [re.sub(r"(?ms)^```.*?^```", "", cell.source) for cell in cells]
+        return [FENCED.sub("", cell.source) for cell in cells]
 
     @property
     def paragraphs(self) -> list[str]:
@@ -121,17 +126,66 @@ def images_have_alternative_text(lesson: Lesson) -> Iterator[str]:
                 yield f"{tag} has no alternative text"
     for number, cell in enumerate(lesson.code):
         for output in cell.outputs:
+            for tag in re.findall(r"<img[^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
+                if not re.search(r"""alt=["'][^"']""", tag):
+                    yield f"{tag[:60]} under code cell {number} has no alternative text"
             for kind in output.get("data", {}):
                 if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip():
                     yield f"a picture under code cell {number} has no alternative text (see plots.show)"
 
 
 def links_resolve(lesson: Lesson) -> Iterator[str]:
-    ours = rf"{re.escape(lesson.project.repository)}/blob/v[^/]+/"
-    for target in (found for text in lesson.texts for found in re.findall(r"\]\(([^)\s]+)", text)):
-        inside = re.sub(ours, f"{lesson.project.root.as_posix()}/", target).split("#")[0]
-        if not re.match(r"[a-z]+:", inside) and not (lesson.path.parent / inside).exists():
-            yield f"the link {target} leads nowhere"
+    for text in lesson.texts:
+        for target in filter(None, itertools.chain(*LINK.findall(re.sub(r"`[^`\n]*`", "", text)))):
+            if problem := dead(target, lesson):
+                yield f"the link {target} {problem}"
+
+
+def dead(target: str, lesson: Lesson) -> str:
+    """What is wrong with a link inside the project, or to it on GitHub or in Colab; empty for all others."""
+    address, _, anchor = map(urllib.parse.unquote, target.partition("#"))
+    project = lesson.project
+    for place in (project.repository, f"https://colab.research.google.com/github/{project.slug}"):
+        if match := re.match(rf"{re.escape(place)}/(?:blob|tree|raw)/([^/]+)/", address):
+            if match[1] != f"v{project.version}":
+                return f"names {match[1]}, not v{project.version}"
+            path = project.root / address[match.end() :]
+            break
+    else:
+        if re.match(r"file:|https?://(localhost|127\.|0\.0\.0\.0)|[/~]", address):
+            return "leads to one machine"
+        workflow = re.match(rf"{re.escape(project.repository)}/actions/workflows/([^/]+)", address)
+        if re.match(r"[a-z]+:", address) and not workflow:
+            return ""
+        path = lesson.path.parent / address if address else lesson.path
+        path = project.root / ".github" / "workflows" / workflow[1] if workflow else path
+    path = path.resolve()
+    if not path.exists() or not path.is_relative_to(project.root.resolve()):
+        return "leads nowhere"
+    if anchor and path.suffix in (".md", ".ipynb") and anchor not in anchors(path):
+        return f"names no heading of {path.name}"
+    return ""
+
+
+def anchors(path: pathlib.Path) -> set[str]:
+    """What may follow ``#``: GitHub's names of a Markdown file's headings, JupyterLab's of a notebook's."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    text = FENCED.sub("", text)
+    found = set(re.findall(r"""<[^>]+\b(?:id|name)=["']([^"']+)""", text))
+    count: collections.Counter[str] = collections.Counter()
+    for heading in re.findall(r"(?m)^ {0,3}#{1,6}[ \t]+(.+?)[ \t#]*$", text):
+        words = re.sub(r"<[^>]+>|[*`]", "", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)).strip()
+        if path.suffix == ".ipynb":
+            found.add(words.replace(" ", "-"))
+            continue
+        name = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        found.add(f"{name}-{count[name]}" if count[name] else name)
+        count[name] += 1
+    return found
 
 
 def ids_are_unique(lesson: Lesson) -> Iterator[str]:

@@ -4,7 +4,6 @@ CHROMIUM names the browser; where it is set, as by .ci/run, nothing is skipped f
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -106,42 +105,6 @@ def notebook_of(*cases: Case) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook_tools.METADATA)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium without a window."""
-    path = browser_tools.find_browser()
-    if not path:
-        pytest.skip("needs Chromium or Chrome; CHROMIUM may name it")
-    try:
-        import playwright.sync_api
-    except ImportError:
-        if "CHROMIUM" in os.environ:
-            raise
-        pytest.skip('needs: pip install -e ".[test,browser]"')
-    with playwright.sync_api.sync_playwright() as driver:
-        window = driver.chromium.launch(executable_path=path, headless=True, args=list(browser_tools.OPTIONS))
-        yield window
-        window.close()
-
-
-@pytest.fixture
-def page(browser, request):
-    """An empty page, which shall have written no error when the test is over."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    # Front ends ask for fonts, icons and news elsewhere. They get an empty answer: no network is needed.
-    context.route(lambda url: not url.startswith("http://127.0.0.1:"), lambda route: route.fulfill(body=""))
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    if folder := os.environ.get("SCREENSHOTS"):
-        name = re.sub(r"\W+", "_", request.node.name)
-        page.screenshot(path=pathlib.Path(folder) / f"{name}.png", full_page=True)
-    context.close()
-    assert not errors
-
-
 def check(
     explorer: browser_tools.ExplorerOnPage, case: Case, *, same_matplotlib: bool = True
 ) -> tuple[float, ...]:
@@ -186,8 +149,9 @@ def voila(browser, tmp_path_factory):
     for name, case in CASES.items():
         nbformat.write(notebook_of(case), folder / f"{name}.ipynb")
     options = ("--no-browser", "--Voila.ip=127.0.0.1", "--port={port}")
-    # It is for a newer JupyterLab than the one inside Voila, and complains.
-    without = '--VoilaConfiguration.extension_denylist=["jupyterlab-jupytext"]'
+    # They are for a newer JupyterLab than the one inside Voila, and complain.
+    others = '["jupyterlab-jupytext", "@jupyter-notebook/lab-extension"]'
+    without = f"--VoilaConfiguration.extension_denylist={others}"
     state = tmp_path_factory.mktemp("state")
     with browser_tools.serve(
         sys.executable, "voila", *options, without, folder=folder, state=state
@@ -202,42 +166,12 @@ def test_an_explorer_in_voila_answers_the_keyboard(voila, page, name, capsys):
     report(capsys, f"Voila, {name}", check(explorer, CASES[name]))
 
 
-@pytest.fixture
-def lab(browser, tmp_path):
-    """JupyterLab's address; it opens what the test puts into ``tmp_path / "notebooks"``."""
-    state = tmp_path / "state"
-    for name, values in (
-        ("notebook-extension/tracker", {"windowingMode": "none"}),  # every cell is drawn, seen or not
-        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
-    ):
-        path = state / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(values))
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    options = ("--no-browser", "--ip=127.0.0.1", "--port={port}", "--IdentityProvider.token=", "--allow-root")
-    with browser_tools.serve(
-        sys.executable, "jupyterlab", *options, "--expose-app-in-browser", folder=folder, state=state
-    ) as address:
-        yield address
-
-
 def test_lesson_02a_in_jupyterlab_shows_pictures_and_then_explorers(lab, page, tmp_path, capsys):
     path = tmp_path / "notebooks" / "lesson.ipynb"
     shutil.copy(ROOT / "notebooks" / "02a_gradient_descent.ipynb", path)
     stored = stored_pictures(path)
 
-    page.goto(f"{lab}lab/tree/lesson.ipynb", timeout=TIME_LIMIT * 1000)
-    page.wait_for_function("window.jupyterapp", timeout=TIME_LIMIT * 1000)
-    page.evaluate(
-        """async () => {
-          await jupyterapp.restored;
-          const shell = jupyterapp.shell;
-          while (!shell.currentWidget?.context) await new Promise(done => setTimeout(done, 50));
-          await shell.currentWidget.context.ready;
-          await shell.currentWidget.context.sessionContext.ready;
-        }"""
-    )
+    browser_tools.open_in_lab(page, f"{lab}lab/tree/lesson.ipynb", TIME_LIMIT)
     # JupyterLab leaves out the alternative text, which stands in the file.
     outputs = page.locator(".jp-OutputArea-output")
     shown = outputs.locator("img").evaluate_all("images => images.map(image => image.src)")

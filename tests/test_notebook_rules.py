@@ -66,8 +66,8 @@ BREAKAGES = [
     ("sections", text("## Learning objectives", "Learning objectives")),
     ("sections", text("## Further reading", "## Links")),
     ("minutes_stated", text("1 minute on a T4", "no time on a T4")),
-    ("badge_names_this_path", text("notebooks/00_draft.ipynb", "notebooks/01_other.ipynb")),
-    ("badge_names_this_path", text("/blob/v", "/blob/v9")),
+    ("badge_names_this_path", text("notebooks/00_draft.ipynb", "notebooks/00_draft.py")),
+    ("badge_names_this_path", text("[![Open in Colab]", "[![Open]")),
     ("setup_cell", text("%pip install -q", "%pip install -q -U")),
     ("setup_cell", code(0, metadata={})),
     ("form_cell", text("@param", "parameter")),
@@ -79,9 +79,9 @@ BREAKAGES = [
     ("images_have_alternative_text", text("![a straight line]", "![]")),
     (
         "images_have_alternative_text",
-        text("[The documentation]", '<img src="x.png" alt="">[The documentation]'),
+        text("[The documentation]", '<img src="00_draft.py" alt="">[The documentation]'),
     ),
-    ("links_resolve", text("00_draft.ipynb#summary", "09_missing.ipynb#summary")),
+    ("links_resolve", text("00_draft.ipynb#Summary", "09_missing.ipynb#summary")),
     ("ids_are_unique", lambda lesson: lesson.notebook.cells[1].update(id=lesson.notebook.cells[0].id)),
 ]
 
