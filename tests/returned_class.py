@@ -12,22 +12,16 @@ import textwrap
 from collections.abc import Callable
 
 import nbformat
+from exercise_answers import lesson_00
 
 from finetune_lib.teach import assignments
 
 TASKS = ("five_steps", "steps_an_epoch", "share_that_learns", "honest_report", "images_needed")
 QUIZ = ("question_1", "question_2", "question_3")
-STEPS = (
-    "pick a network that was pretrained on photos",
-    "set the validation and test photos aside",
-    "train the head, then some layers below it",
-    "measure the accuracy on the test photos",
-    "put the model on a server",
-)
 
 
 def _order(*numbers: int) -> str:
-    return "order = [\n" + "".join(f'    "{STEPS[number]}",\n' for number in numbers) + "]"
+    return "order = [\n" + "".join(f'    "{lesson_00.STEPS[number]}",\n' for number in numbers) + "]"
 
 
 # What stands in place of "# your code here". Names that begin with "right" are.

@@ -243,7 +243,7 @@ if checks.attempted(window_and_spacing):
 #
 # "Seven points more" means little to whoever pays for labels. They ask: *how many labels does it spare me?* So let us find the number of labels at which training from scratch has caught up.
 #
-# The data are the [README](../../README.md)'s benchmark on the wild digits: how many of the 891 test images were right, in ten draws with 5 labels a class and in ten with 20. As accuracies they become arrays of draws by counts; in a row all methods learned from the same images. (Unlike in lesson 01, the twenty images of a row do not contain its five. So a row's line is one that might have been; ten of them show the spread.)
+# The data are the [README](https://github.com/OWNER-PLACEHOLDER/finetune-course/blob/v0.1.0/README.md#what-transfer-gains)'s benchmark on the wild digits: how many of the 891 test images were right, in ten draws with 5 labels a class and in ten with 20. As accuracies they become arrays of draws by counts; in a row all methods learned from the same images. (Unlike in lesson 01, the twenty images of a row do not contain its five. So a row's line is one that might have been; ten of them show the spread.)
 
 # %%
 COUNTS = [5, 20]
