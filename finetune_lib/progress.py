@@ -212,22 +212,14 @@ def _section(lesson: str, solved: dict[str, str]) -> str:
         return {correct, shown} <= set(order) and order.index(shown) < order.index(correct)
 
     tasks, quiz = _tasks_and_quiz(lesson)
-    rows = [
-        (names(lesson)[name], solved.get(name, "")[:10] or "not yet", "its solution was" * helped(name))
-        for name in tasks
-    ]
-    count = sum(map(helped, quiz))
-    rows.append(
-        (
-            "Quiz",
-            f"{sum(name in solved for name in quiz)} of {len(quiz)}",
-            f"{count} solutions were" * bool(count),
-        )
-    )
-    cells = (
-        f"<tr><td>{html.escape(title)}</td><td>{found}{f', after {seen} shown' if seen else ''}</td></tr>"
-        for title, found, seen in rows
-    )
+    rows = []
+    for name in tasks:
+        when = solved.get(name, "")[:10] or "not yet"
+        rows.append((names(lesson)[name], when + ", after its solution was shown" * helped(name)))
+    right, with_help = sum(name in solved for name in quiz), sum(map(helped, quiz))
+    remark = f", {with_help} after the solution was shown" if with_help else ""
+    rows.append(("Quiz", f"{right} of {len(quiz)}{remark}"))
+    cells = (f"<tr><td>{html.escape(title)}</td><td>{text}</td></tr>" for title, text in rows)
     head = f"{lesson[-2:]} {TITLES[lesson]}: {len(solved)} of {len(names(lesson))}"
     return f"<section><h2>{head}</h2><table>{''.join(cells)}</table></section>"
 
