@@ -230,7 +230,8 @@ def point_to(slug: str, root: pathlib.Path = ROOT) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", slug):
         raise ValueError(f"{slug!r} is not OWNER/NAME")
     to = dataclasses.replace(old, repository=f"https://github.com/{slug}")
-    for path in [root / "pyproject.toml", *root.glob("*.md"), *root.glob("notebooks/**/*.md")]:
+    texts = [root / "pyproject.toml", *root.glob("*.md"), *root.glob("notebooks/**/*.md")]
+    for path in texts:
         path.write_text(rename(path.read_text(encoding="utf-8"), to, old.slug), encoding="utf-8")
     for source in sources(root):
         stamp(source, to, old.slug)
@@ -247,6 +248,7 @@ def point_to(slug: str, root: pathlib.Path = ROOT) -> None:
                 if now.cell_type == "code":
                     now.outputs, now.execution_count = was.outputs, was.execution_count
             write(renewed, path)
+    print(f"All badges, links and set-up cells name {slug} now, at v{to.version}.")
 
 
 def main() -> int:

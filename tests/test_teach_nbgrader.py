@@ -158,11 +158,11 @@ def test_the_hidden_part_of_a_check_takes_its_verdict(monkeypatch):
     question = lesson_00.question_1
     for said, letter in (("Not attempted", "?"), ("Incorrect", "a"), (None, " B")):
         nbgrader_tests.listen(question)
-        with pytest.raises(AssertionError, match="was not checked"):
+        with pytest.raises(nbgrader_tests.NoPoint, match="was not checked"):
             nbgrader_tests.assert_correct(question)
         lesson_00.question_2.check("c")  # right, but another one
         question.check(letter)
-        with pytest.raises(AssertionError, match=said) if said else contextlib.nullcontext():
+        with pytest.raises(nbgrader_tests.NoPoint, match=said) if said else contextlib.nullcontext():
             nbgrader_tests.assert_correct(question)
 
 

@@ -50,12 +50,12 @@ def part(lesson: pathlib.Path) -> str:
 
 
 def headings_and_cells(lesson: pathlib.Path) -> list[tuple[str, str]]:
-    """The heading that each cell of code stands under, and the cell's first line."""
+    """Of the cells of code that show something: the heading above, and the first line."""
     heading, found = "", []
-    for cell in read(lesson).cells:
-        if cell.cell_type == "code":
+    for cell in nbformat.read(lesson.with_suffix(".ipynb"), as_version=4).cells:
+        if cell.cell_type == "code" and cell.outputs:
             found.append((heading, cell.source.strip().splitlines()[0]))
-        elif titles := re.findall(r"(?m)^#+ (.+)", prose(cell.source)):
+        elif cell.cell_type == "markdown" and (titles := re.findall(r"(?m)^#+ (.+)", prose(cell.source))):
             heading = titles[-1]
     return found
 

@@ -9,6 +9,13 @@ _judge = checks.Task.judge
 _found: dict[checks.Task, checks.Outcome] = {}
 
 
+class NoPoint(AssertionError):
+    """A check has not found a right answer; shown without a traceback, which says nothing to a learner."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["No point: see what the check says above."]
+
+
 def listen(task: checks.Task) -> None:
     """Keep what the task's next check finds, and forget what an earlier one found."""
     checks.Task.judge = _judge_and_keep  # type: ignore[method-assign,assignment]
@@ -16,10 +23,12 @@ def listen(task: checks.Task) -> None:
 
 
 def assert_correct(task: checks.Task) -> None:
-    """Raise AssertionError, unless the task's check has found a right answer since ``listen``."""
+    """Raise NoPoint, unless the task's check has found a right answer since ``listen``."""
     outcome = _found.get(task)
-    assert outcome is not None, "The answer was not checked."
-    assert outcome.verdict == checks.CORRECT, outcome
+    if outcome is None:
+        raise NoPoint("The answer was not checked.")
+    if outcome.verdict != checks.CORRECT:
+        raise NoPoint(outcome)
 
 
 def _judge_and_keep(task: checks.Task, answer: object) -> checks.Outcome:
