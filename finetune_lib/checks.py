@@ -24,6 +24,7 @@ from finetune_lib import progress
 CORRECT, INCORRECT, NOT_ATTEMPTED = "Correct", "Incorrect", "Not attempted"
 # Signs beside the colours, for whoever cannot tell these apart.
 STYLES = {CORRECT: ("✔", "#00735a"), INCORRECT: ("✘", "#b34700"), NOT_ATTEMPTED: ("○", "#595959")}
+EMPHASIS = re.compile(r"(?<![\w*])(\*\*?)(?=\S)([^*]+)(?<=\S)\1(?![\w*])")
 UNTOUCHED = "Replace the `...` or the comment `# your code here` by your answer, and run the cell again."
 UNCHOSEN = "Choose a letter instead of the question mark, and run the cell again."
 
@@ -135,6 +136,14 @@ def choice(lesson: str, name: str, right: str, explanations: Mapping[str, str]) 
     return Task(lesson.rpartition(".")[2], name, examine, (hint,))
 
 
+def as_html(message: str) -> str:
+    """A message for a page, with its `code` and its *emphasis*, which no product or power is taken for."""
+    parts = re.split(r"`([^`]+)`", html.escape(message, quote=False))
+    parts[::2] = [EMPHASIS.sub(r"<em>\2</em>", text) for text in parts[::2]]
+    parts[1::2] = [f"<code>{text}</code>" for text in parts[1::2]]
+    return "".join(parts).replace("\n", "<br>")
+
+
 def attempted(answer: Any) -> bool:
     """Whether an answer is more than the placeholder it was given as."""
     if answer is None or answer is ...:
@@ -194,5 +203,4 @@ def _short(value: Any) -> str:
 
 def _show(plain: str, heading: str, message: str) -> None:
     """Show a message, in colour where the page can."""
-    body = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(message, quote=False)).replace("\n", "<br>")
-    IPython.display.display({"text/plain": plain, "text/html": heading + body}, raw=True)
+    IPython.display.display({"text/plain": plain, "text/html": heading + as_html(message)}, raw=True)

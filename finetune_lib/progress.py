@@ -250,7 +250,7 @@ def _read(file: pathlib.Path) -> dict[tuple[str, str, str], Event]:
     for line in lines:
         with contextlib.suppress(ValueError, TypeError):
             event = Event(**json.loads(line))
-            if event.lesson in TITLES:
+            if event.lesson in TITLES and isinstance(event.time, str):
                 found.setdefault((event.lesson, event.name, event.what), event)
     return found
 

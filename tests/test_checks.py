@@ -75,6 +75,14 @@ def test_ctrl_c_is_not_taken_for_an_answer():
         two.judge(interrupted)
 
 
+def test_a_message_is_shown_with_its_code_and_its_emphasis():
+    assert checks.as_html("the *test* part, `a *b* c` < 2\n**at least**") == (
+        "the <em>test</em> part, <code>a *b* c</code> &lt; 2<br><em>at least</em>"
+    )
+    for text in ("2 * 3 * 4", "2**31 and 2**32", "a*b*c", "5 * (x * y)"):
+        assert checks.as_html(text) == text
+
+
 def test_what_is_shown(monkeypatch, capsys):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))

@@ -73,6 +73,7 @@ def test_two_notebooks_and_a_crash_in_the_middle_lose_nothing_else(folder: pathl
     with (folder / "progress.jsonl").open("ab") as file:
         file.write(
             b'\xff\n[]\n7\n{"lesson": 1}\n{"lesson": "lesson_99", "name": "x", "what": "y", "time": ""}\n'
+            b'{"lesson": "lesson_00", "name": "question_2", "what": "correct", "time": 7}\n'
         )
     progress.record("lesson_00", "question_1", progress.CORRECT)
     assert list(progress.done()["lesson_00"]) == ["five_steps", "images_needed", "question_1"]

@@ -25,7 +25,7 @@ def test_the_container_of_the_guide_grades_a_class(tmp_path: pathlib.Path) -> No
     (returned / "eve.ipynb").write_text("no notebook")
     subprocess.run(["bash", "-euc", build], cwd=ROOT, check=True)
     subprocess.run(["bash", "-euc", grade], cwd=tmp_path, check=True)
-    with (tmp_path / "report" / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "report" / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         points = {row["student"]: (row["points"], row["of"]) for row in csv.DictReader(file)}
     full = points["ann"][1]
     assert points == {"ann": (full, full), "ben": ("0", full), "eve": ("0", full)} and int(full) > 3

@@ -1,5 +1,6 @@
 """A class of forty returned notebooks is graded, twelve of them broken; and the parts of that, one by one."""
 
+import codecs
 import contextlib
 import csv
 import dataclasses
@@ -23,7 +24,7 @@ import pytest
 import returned_class
 
 from finetune_lib.teach import __main__ as teach
-from finetune_lib.teach import assignments, class_report, grading, returned, watching
+from finetune_lib.teach import assignments, class_page, class_report, grading, returned, watching
 
 NOTEBOOKS = notebook_tools.ROOT / "notebooks"
 LESSON_00 = assignments.find("00", NOTEBOOKS)
@@ -66,7 +67,8 @@ def running(text: str) -> list[str]:
 
 
 def table(path: pathlib.Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    assert path.read_bytes().startswith(codecs.BOM_UTF8), "Excel would not take it for UTF-8"
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -101,6 +103,7 @@ def forty(tmp_path_factory) -> Class:
 def test_each_of_the_forty_is_told_what_is_so_of_them(forty):
     rows = {row["student"].removeprefix("'"): row for row in table(forty.report / class_report.GRADES)}
     assert len(rows) == len(forty.expected) == 40 and rows.keys() == forty.expected.keys()
+    assert [*rows] == sorted(rows, key=str.casefold)
     names = [question.name for question in LESSON_00.questions]
     for student, expected in forty.expected.items():
         row = rows[student]
@@ -113,7 +116,7 @@ def test_each_of_the_forty_is_told_what_is_so_of_them(forty):
 
 
 def test_the_table_of_answers_says_what_was_said_and_holds_the_code(forty):
-    rows = {(row["student"], row["question"]): row for row in table(forty.report / class_report.ANSWERS)}
+    rows = {(row["student"], row["task"]): row for row in table(forty.report / class_report.ANSWERS)}
     assert len(rows) == 40 * 8
     assert "the last batch, which is not full" in rows["王小明", "steps_an_epoch"]["message"]
     assert "return images // batch_size" in rows["王小明", "steps_an_epoch"]["code"]
@@ -180,15 +183,17 @@ def test_the_page_counts_rightly_and_nothing_in_it_comes_from_a_notebook_unescap
     for place in range(8):
         verdicts = [expected.verdicts[place] for expected in forty.expected.values()]
         correct, *others = (verdicts.count(verdict) for verdict in class_report.VERDICTS)
-        counts = (
-            f"{correct} of 40 ({100 * correct / 40:.0f}%){others[0]}{others[1]}{others[2]}{sum(others[3:])}"
-        )
-        assert page.texts["tr"][1 + place].endswith(counts)
+        missed, judged = sum(others[3:]), 40 - sum(others[3:])
+        share = f"{100 * correct / judged:.0f}%"
+        counts = f"{correct} of {judged} ({share}){others[0]}{others[1]}{others[2]}{missed}"
+        assert missed >= 6 and page.texts["tr"][1 + place].endswith(counts)
+        assert f'<span style="width: {share}">' in forty.page()
     hidden = [text for text in page.texts["span"] if text in class_report.VERDICTS]
     assert sorted(hidden) == sorted(
         verdict for expected in forty.expected.values() for verdict in expected.verdicts
     )
-    assert "40 students, " in forty.page() and "6 of the notebooks could not be run" in forty.page()
+    points = sum(expected.verdicts.count("correct") for expected in forty.expected.values())
+    assert f"40 students; 34 could be graded, {points / 34:.1f} of 8 points on average. G" in forty.page()
     assert "list of students.txt" in forty.page()
 
 
@@ -200,6 +205,7 @@ def test_common_wrong_answers_are_grouped(forty):
     assert "Carla Rossi_48213, Chidi Eze, Fatima Zahra_48213, Kwame Mensah, " in floor
     assert "return images // batch_size" in floor and "int(images / batch_size)" in floor
     assert any(text.startswith("1 student, error: SyntaxError") for text in groups)
+    assert "whose <em>test</em> result is highest" in forty.page()
 
 
 def test_the_forty_leave_nothing_behind(forty):
@@ -222,6 +228,8 @@ def test_the_ways_in_which_notebooks_are_returned(tmp_path):
         "bo/whatever.ipynb",
         "submitted_by_nbgrader/01_transfer_learning/01_transfer_learning.ipynb",
         "Mei Chen_17_assignsubmission_file_/x (1).IPYNB",
+        "Zoë van Dyk_18_assignsubmission_file_01_transfer_learning.ipynb",
+        "_assignsubmission_file_.ipynb",
         "王小明/作业.ipynb",
         "bo/.ipynb_checkpoints/whatever-checkpoint.ipynb",
         "bo/__MACOSX/._whatever.ipynb",
@@ -230,14 +238,24 @@ def test_the_ways_in_which_notebooks_are_returned(tmp_path):
     ):
         save(tmp_path / path, sound)
     save(tmp_path / "carla" / "homework.pdf", b"%PDF")
+    save(tmp_path / "Carl Docx_19_assignsubmission_file_" / "my answers.docx", b"PK")
+    for number in range(5):
+        save(tmp_path / "finn" / f"sheet {number}" / f"photo {number}.jpg", b"")
+    save(tmp_path / "finn" / ".DS_Store", b"")
     save(tmp_path / "dora.ipynb.txt", sound)
     (tmp_path / "emil.ipynb").mkdir()
     hand_ins, aside = returned.collect(tmp_path, "lesson_01")
     found = {each.student: each for each in hand_ins}
-    nothing = {"carla": "is a folder without a notebook", "emil": "emil.ipynb is a folder without a notebook"}
-    assert found.keys() == {"anna", "bo", "submitted_by_nbgrader", "Mei Chen_17", "王小明", *nothing}
+    nothing = {
+        "Carl Docx_19": "no notebook in the folder, only: my answers.docx",
+        "carla": "no notebook in the folder, only: homework.pdf",
+        "emil": "an empty folder",
+        "finn": "no notebook in the folder, only: photo 0.jpg, photo 1.jpg, photo 2.jpg and 2 more",
+    }
+    sound_ones = ["anna", "bo", "Mei Chen_17", "submitted_by_nbgrader", "Zoë van Dyk_18", "王小明"]
+    assert [*found] == sorted(["_assignsubmission_file_", *sound_ones, *nothing], key=str.casefold)
     for student, each in found.items():
-        assert nothing.get(student, "") in each.notebook.problem and not each.remark
+        assert nothing.get(student, "") == each.notebook.problem and not each.remark
         assert bool(each.notebook.cells) == bool(each.notebook.path) == (student not in nothing)
     assert aside == ["dora.ipynb.txt"]
 
@@ -480,6 +498,42 @@ def test_messages_that_differ_in_numbers_alone_are_one_mistake():
     ]
 
 
+def test_the_page_is_of_those_who_could_be_graded_and_says_who_copied():
+    def graded(student: str, verdict: str, message: str = "", **options: bool) -> class_report.Graded:
+        answers = (class_report.Answer(question, verdict, message) for question in LESSON_01.questions)
+        return class_report.Graded(student, "", tuple(answers), "", 0, **options)
+
+    anna = graded("anna", "correct", is_copy=True)
+    bo = graded("bo", "incorrect", "A *b* & `c*d*e`, not 2**31 or 2**3.")
+    carla = graded("carla", "not run")
+    one, two = "1 notebook is a copy of the solutions.", "2 notebooks are copies of the solutions."
+    for students, lead, share in (
+        (
+            [anna, bo, carla],
+            f"3 students; 2 could be graded, 4.5 of 9 points on average. {one}",
+            "1 of 2 (50%)",
+        ),
+        ([anna, anna], f"2 students, 9.0 of 9 points on average. {two}", "2 of 2 (100%)"),
+        ([carla], "1 student; none could be graded.", "none judged"),
+    ):
+        page = class_page.page(LESSON_01, students, class_report.How(1, 2, ()))
+        assert f"{lead} Graded on " in page and page.count(share) == 9
+        assert ("A <em>b</em> &amp; <code>c*d*e</code>, not 2**31 or 2**3." in page) == (bo in students)
+
+
+def test_a_question_of_the_quiz_is_called_by_its_first_sentence():
+    titles = [class_report.heading(LESSON_00, question) for question in LESSON_00.questions]
+    assert titles[1] == "How many steps is an epoch?"
+    assert titles[5] == "Question 1: A network is frozen while its new head learns."
+    assert titles[6].startswith("Question 2: On 891 test images by") and titles[6].endswith(
+        "88.0%,\N{NO-BREAK SPACE}…"
+    )
+    for assignment in assignments.everything(NOTEBOOKS):
+        titles = [class_report.heading(assignment, question) for question in assignment.questions]
+        assert len({*titles}) == len(titles) and all(10 < len(title) <= 102 for title in titles)
+        assert not any("*" in title or "`" in title for title in titles)
+
+
 def test_a_spreadsheet_takes_nothing_for_a_formula():
     for text in ("=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"):
         assert class_report.harmless(text) == "'" + text
@@ -488,11 +542,12 @@ def test_a_spreadsheet_takes_nothing_for_a_formula():
 
 def test_a_report_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):
     folder, report = tmp_path / "returned", tmp_path / "new" / "report"
-    save(folder / "anna.ipynb", notebook(IMPORT, "exercise.which_eye.check('gtrr')"))
+    save(folder / "anna.ipynb", notebook(IMPORT, "### BEGIN SOLUTION\nexercise.which_eye.check('gtrr')"))
     code, printed = run("01", folder, "--output", report)
     assert code == 0 and "1 of 1 anna: 1 of 9" in printed
     before = {path.name: path.read_bytes() for path in report.iterdir()}
-    assert "1 student, 1.0 of 9 points" in before["summary.html"].decode()
+    lead = "1 student, 1.0 of 9 points on average. 1 notebook is a copy of the solutions."
+    assert lead in before["summary.html"].decode()
     monkeypatch.setattr(
         watching, "environment", lambda place: {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere"}
     )

@@ -53,6 +53,7 @@ code { background: #f2f2f2; padding: 0 .2em; } .count { font-weight: 600; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } pre { white-space: pre-wrap; }
   table { font-size: 8.5pt; } th, td { padding: .15rem .3rem; } .bar { width: 3rem; }
   .problem { min-width: 11rem; } }
+@media print { details::details-content { content-visibility: visible; } }
 """
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -73,7 +74,8 @@ PAGE = """<!DOCTYPE html>
 {students}
 <ul class="legend">{legend}</ul>
 <h2>Common wrong answers</h2>
-<p>Grouped by what the check, or Python, said; numbers in it may differ. Open a group to see code.</p>
+<p>Grouped by what the check, or Python, said; numbers in it may differ. Open a group to see code.
+Printed, all groups are open; in an older browser, only those that you have opened.</p>
 {mistakes}
 <h2>How this was graded</h2>
 {how}
@@ -95,19 +97,8 @@ def escape(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
-def prose(message: str) -> str:
-    """A message with its `code`, as the notebooks show it."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(message)).replace("\n", "<br>")
-
-
 def page(assignment: assignments.Assignment, graded: Sequence[Graded], how: How) -> str:
     """The page, in HTML."""
-    count, most = len(graded), len(assignment.questions)
-    mean = sum(student.points for student in graded) / count
-    problems = sum(one.answers[0].verdict == class_report.NOT_RUN for one in graded)
-    lead = f"{_several(count, 'student')}, {mean:.1f} of {most} points on average"
-    if problems:
-        lead += f"; {problems} of the notebooks could not be run"
     aside = (
         f"<p>Left aside, for they are no notebooks: {escape(', '.join(how.aside))}</p>" if how.aside else ""
     )
@@ -118,7 +109,7 @@ def page(assignment: assignments.Assignment, graded: Sequence[Graded], how: How)
             f".v{place} {{ color: {colour}; background: {ground}; }}"
             for place, (_, colour, ground, _) in enumerate(SIGNS.values())
         ),
-        lead=f"{escape(lead)}. Graded on {datetime.date.today():%Y-%m-%d}.",
+        lead=f"{_lead(assignment, graded)} Graded on {datetime.date.today():%Y-%m-%d}.",
         aside=aside,
         tasks=_tasks(assignment, graded),
         students=_students(assignment, graded),
@@ -129,6 +120,18 @@ def page(assignment: assignments.Assignment, graded: Sequence[Graded], how: How)
         mistakes=_mistakes(assignment, graded),
         how=HOW.format(minutes=how.minutes, gigabytes=how.gigabytes),
     )
+
+
+def _lead(assignment: assignments.Assignment, graded: Sequence[Graded]) -> str:
+    """How many could be graded, and how they did."""
+    run, copies = [one for one in graded if one.was_run], sum(one.is_copy for one in graded)
+    lead = _several(len(graded), "student")
+    lead += f"; {len(run) or 'none'} could be graded" if len(run) < len(graded) else ""
+    if run:
+        mean, most = sum(one.points for one in run) / len(run), len(assignment.questions)
+        lead += f", {mean:.1f} of {most} points on average"
+    verb = "is a copy" if copies == 1 else "are copies"
+    return f"{lead}." + (f" {_several(copies, 'notebook')} {verb} of the solutions." if copies else "")
 
 
 def _several(count: int, thing: str) -> str:
@@ -143,9 +146,8 @@ def _title(assignment: assignments.Assignment) -> str:
     return assignment.name
 
 
-def _heading(question: assignments.Question) -> str:
-    """A task's title, without its number in the notebook."""
-    return escape(re.sub(r"^[0-9]+[.] ", "", question.title))
+def _headings(assignment: assignments.Assignment) -> list[str]:
+    return [escape(class_report.heading(assignment, question)) for question in assignment.questions]
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -165,26 +167,28 @@ def _column(text: str, kind: str = "") -> str:
 
 
 def _tasks(assignment: assignments.Assignment, graded: Sequence[Graded]) -> str:
-    """How many students solved each task."""
+    """How many students solved each task, of those who could be judged."""
     rows = []
-    for place, question in enumerate(assignment.questions):
+    for place, heading in enumerate(_headings(assignment)):
         verdicts = [student.answers[place].verdict for student in graded]
-        correct = verdicts.count(class_report.CORRECT)
-        share = 100 * correct / len(graded)
-        counts = [verdicts.count(verdict) for verdict in (*SIGNS,)[1:4]]
-        counts.append(len(graded) - correct - sum(counts))
+        counts = [verdicts.count(verdict) for verdict in class_report.COUNTED]
+        judged, correct = sum(counts), counts.pop(0)
+        counts.append(len(graded) - judged)
+        share = 100 * correct / max(1, judged)
         rows.append(
             [
-                f'<td class="number">{place + 1}</td><th scope="row" class="task">{_heading(question)}</th>',
+                f'<td class="number">{place + 1}</td><th scope="row" class="task">{heading}</th>',
                 f'<td class="share"><span class="bar" aria-hidden="true"><span style="width: {share:.0f}%">',
-                f"</span></span>{correct} of {len(graded)} ({share:.0f}%)</td>",
+                f"</span></span>{f'{correct} of {judged} ({share:.0f}%)' if judged else 'none judged'}</td>",
                 *(f'<td class="number">{number}</td>' for number in counts),
             ]
         )
     header = [_column("No.", "number"), *map(_column, ("Task", "Correct"))]
     header += [_column(name, "number") for name in ("Incorrect", "Not attempted", "Error", "Not judged")]
     return _table(
-        "How many students solved each task; not judged: missing, not reached or not run", header, rows
+        "How many solved each task, of those judged; not judged: missing, not reached or not run",
+        header,
+        rows,
     )
 
 
@@ -202,9 +206,9 @@ def _students(assignment: assignments.Assignment, graded: Sequence[Graded]) -> s
         points = f'<td class="number">{student.points}</td>'
         rows.append([name, points, *signs, f'<td class="problem">{escape(student.problem)}</td>'])
     header = [_column("Student"), _column("Points", "number")]
-    for place, question in enumerate(assignment.questions):
-        hidden = f'<span class="hidden">Task {place + 1}: {_heading(question)}</span>'
-        sign = f'<span aria-hidden="true" title="{_heading(question)}">{place + 1}</span>'
+    for place, heading in enumerate(_headings(assignment)):
+        hidden = f'<span class="hidden">Task {place + 1}: {heading}</span>'
+        sign = f'<span aria-hidden="true" title="{heading}">{place + 1}</span>'
         header.append(_column(sign + hidden, "sign"))
     caption = f"The columns are the tasks by number; {_several(len(assignment.questions), 'point')} at most"
     return _table(caption, [*header, _column("Problem", "problem")], rows)
@@ -212,9 +216,9 @@ def _students(assignment: assignments.Assignment, graded: Sequence[Graded]) -> s
 
 def _mistakes(assignment: assignments.Assignment, graded: Sequence[Graded]) -> str:
     parts = []
-    for place, question in enumerate(assignment.questions):
+    for place, heading in enumerate(_headings(assignment)):
         found = class_report.mistakes(graded, place)
-        parts.append(f"<h3>{place + 1}. {_heading(question)}</h3>")
+        parts.append(f"<h3>{place + 1}. {heading}</h3>")
         parts += map(_mistake, found)
         if not found:
             parts.append('<p class="lead">No wrong answers.</p>')
@@ -228,6 +232,6 @@ def _mistake(mistake: Mistake) -> str:
     kind = "error" if mistake.verdict == class_report.ERROR else ""
     return (
         f'<details><summary><span class="count">{count}</span>{", " if kind else ""}{kind}: '
-        f"{prose(mistake.message)}</summary>\n<p>{escape(', '.join(mistake.students))}</p>\n"
+        f"{checks.as_html(mistake.message)}</summary>\n<p>{escape(', '.join(mistake.students))}</p>\n"
         f"{examples}</details>"
     )

@@ -7,6 +7,7 @@ import io
 import pathlib
 import re
 import tempfile
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from finetune_lib.teach import assignments
@@ -14,9 +15,11 @@ from finetune_lib.teach import assignments
 CORRECT, INCORRECT, NOT_ATTEMPTED = "correct", "incorrect", "not attempted"
 ERROR, MISSING, NOT_REACHED, NOT_RUN = "error", "missing", "not reached", "not run"
 JUDGED = (CORRECT, INCORRECT)
+COUNTED = (*JUDGED, NOT_ATTEMPTED, ERROR)  # in the share of those who solved a task
 VERDICTS = (CORRECT, INCORRECT, NOT_ATTEMPTED, ERROR, MISSING, NOT_REACHED, NOT_RUN)
 SUMMARY, GRADES, ANSWERS = "summary.html", "grades.csv", "answers.csv"
 LONGEST_CODE = 8000  # characters of an answer in the report
+LONGEST_HEADING = 90  # characters of a question
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -45,6 +48,7 @@ class Graded:
         answers: one for each task, in the order of the lesson.
         problem: what the teacher should look at; empty if there is nothing.
         seconds: how long it ran.
+        is_copy: whether it holds the markers of the course's solutions.
     """
 
     student: str
@@ -52,6 +56,12 @@ class Graded:
     answers: tuple[Answer, ...]
     problem: str
     seconds: float
+    is_copy: bool = False
+
+    @property
+    def was_run(self) -> bool:
+        """Whether its points say anything."""
+        return any(answer.verdict != NOT_RUN for answer in self.answers)
 
     @property
     def points(self) -> int:
@@ -86,6 +96,18 @@ class Mistake:
     message: str
     students: tuple[str, ...]
     examples: tuple[str, ...]
+
+
+def heading(assignment: assignments.Assignment, question: assignments.Question) -> str:
+    """A task's title, without its number; that of a question in the quiz with its first sentence."""
+    for cell in assignment.exercises.cells if question.title.startswith("Question ") else ():
+        _, found, text = cell.source.partition(f"**{question.title}.**")
+        if cell.cell_type == "markdown" and found:
+            text = re.sub(r"[*`]", "", text.strip().split("\n\n")[0])
+            sentence = " ".join(re.split(r"(?<=[.?])\s", text)[0].split())
+            sentence = textwrap.shorten(sentence, LONGEST_HEADING, placeholder="\N{NO-BREAK SPACE}…")
+            return f"{question.title}: {sentence}"
+    return re.sub(r"^[0-9]+[.] ", "", question.title)
 
 
 def mistakes(graded: Iterable[Graded], place: int) -> list[Mistake]:
@@ -143,7 +165,7 @@ def answers(graded: Iterable[Graded]) -> str:
         for one in graded
         for answer in one.answers
     ]
-    return _table(["student", "question", "verdict", "message", "code"], rows)
+    return _table(["student", "task", "verdict", "message", "code"], rows)
 
 
 def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
@@ -180,7 +202,9 @@ def write(
     parts = {name: output / f".{name}.part" for name in texts}
     try:
         for name, text in texts.items():
-            parts[name].write_text(text, encoding="utf-8", newline="")
+            # Excel takes a table for UTF-8 only if it begins with a byte order mark.
+            encoding = "utf-8" if name == SUMMARY else "utf-8-sig"
+            parts[name].write_text(text, encoding=encoding, newline="")
         for name, part in parts.items():
             part.replace(output / name)
     finally:

@@ -105,7 +105,9 @@ def grade(
         answers = [_answer(question, where[question.name], run, code) for question in assignment.questions]
     problem = "; ".join(filter(None, (problem, hand_in.remark)))
     seconds = time.monotonic() - begun
-    return class_report.Graded(hand_in.student, notebook.path, tuple(answers), problem, seconds)
+    return class_report.Graded(
+        hand_in.student, notebook.path, tuple(answers), problem, seconds, notebook.has_markers
+    )
 
 
 def _answer(

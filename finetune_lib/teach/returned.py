@@ -22,7 +22,7 @@ LARGEST = 100 * 2**20  # bytes of a notebook; stored outputs of 50 MB happen
 MODULE = re.compile(r"finetune_lib\.exercises(?:\s+import\s+|\.)(lesson_\d\d)")
 MARKER = "### BEGIN SOLUTION"
 IGNORED = "__MACOSX"  # in archives that were made on a Mac
-MOODLE = "_assignsubmission_file"  # at the end of each student's folder
+MOODLE = "_assignsubmission_file"  # behind the name and number of each student, in folders and files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class HandIn:
     """What a student has returned for a lesson.
 
     Attributes:
-        student: the first part of the path below the folder, without what Moodle adds to it.
+        student: the first part of the path below the folder, up to what Moodle adds to it.
         notebook: the one that is graded; its path is empty if there is none.
         remark: what else the teacher should know.
     """
@@ -88,7 +88,7 @@ def clean(text: str) -> str:
 
 
 def collect(folder: pathlib.Path, lesson: str) -> tuple[list[HandIn], list[str]]:
-    """What each student has returned, and the files beside that are no notebooks.
+    """What each student has returned, by name, and the files beside that are no notebooks.
 
     Args:
         folder: holds ``student.ipynb`` or ``student/.../anything.ipynb``.
@@ -109,46 +109,45 @@ def collect(folder: pathlib.Path, lesson: str) -> tuple[list[HandIn], list[str]]
             aside.append(clean(entry.name))
             continue
         student = entry.stem if entry.suffix.lower() == ".ipynb" else entry.name
-        student = student.removesuffix("_").removesuffix(MOODLE)  # leaves the name and a number
+        student = student.partition(MOODLE)[0] or student  # leaves the name and a number
         students.setdefault(clean(student), []).extend(_below(entry, folder))
     if not any(notebook.path for found in students.values() for notebook in found):
         raise ValueError(
             f"There is no notebook in {folder}. It should hold student.ipynb, or a folder a student with a "
             "notebook in it."
         )
-    return [_choose(student, found, lesson) for student, found in students.items()], aside
+    by_name = sorted(students.items(), key=lambda student: (student[0].casefold(), student[0]))
+    return [_choose(student, found, lesson) for student, found in by_name], aside
 
 
 def _below(entry: pathlib.Path, folder: pathlib.Path) -> list[Notebook]:
     """The notebooks of a file or folder; if there is none, one without a path that says so."""
-    name = clean(entry.name)
-    if entry.is_symlink():
-        return [Notebook("", problem=f"{name} is a symbolic link; what it points to was not returned")]
-    if entry.is_file() or not entry.is_dir():
+    if entry.is_symlink() or not entry.is_dir():
         return [read(entry, folder)]
-    errors: list[OSError] = []
-    found = []
+    errors, found, others = list[OSError](), list[Notebook](), list[str]()
     for parent, folders, files in os.walk(entry, onerror=errors.append):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != IGNORED)
-        for file in sorted(files):
-            if file.lower().endswith(".ipynb") and not file.startswith("."):
+        for file in sorted(name for name in files if not name.startswith(".")):
+            if file.lower().endswith(".ipynb"):
                 found.append(read(pathlib.Path(parent, file), folder))
-    why = f"cannot be read ({errors[0].strerror})" if errors else "is a folder without a notebook in it"
-    return found or [Notebook("", problem=f"{name} {why}")]
+            else:
+                others.append(clean(file))
+    problem = f"no notebook in the folder, only: {_first(others)}" if others else "an empty folder"
+    problem = f"{clean(entry.name)} cannot be read ({errors[0].strerror})" if errors else problem
+    return found or [Notebook("", problem=problem)]
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first three, and how many more."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _choose(student: str, found: list[Notebook], lesson: str) -> HandIn:
     """Decide which notebook is graded: of this lesson, readable, no copy of the solutions, the newest."""
 
     def rank(notebook: Notebook) -> tuple:
-        is_sound = not notebook.problem
-        return (
-            lesson in notebook.lessons,
-            is_sound,
-            not notebook.has_markers,
-            notebook.modified,
-            notebook.path,
-        )
+        sound, own = not notebook.problem, not notebook.has_markers
+        return lesson in notebook.lessons, sound, own, notebook.modified, notebook.path
 
     this = [notebook for notebook in found if not notebook.lessons or lesson in notebook.lessons]
     if not this:
@@ -159,8 +158,7 @@ def _choose(student: str, found: list[Notebook], lesson: str) -> HandIn:
     others = [notebook.path for notebook in this if notebook is not chosen and notebook.path]
     remarks = []
     if others:
-        left = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-        remarks.append(f"several notebooks were returned; not graded: {left}")
+        remarks.append(f"several notebooks were returned; not graded: {_first(others)}")
     if chosen.has_markers:
         remarks.append(f"holds the markers of the course's solutions ({MARKER})")
     return HandIn(student, chosen, "; ".join(remarks))
