@@ -97,7 +97,9 @@ questions = {
 }
 
 shown = [
-    (question[2:] + "?", images[picture]) for question, (images, _) in questions.items() for picture in range(8)
+    (question[2:] + "?", images[picture])
+    for question, (images, _) in questions.items()
+    for picture in range(8)
 ]
 plots.show(
     plots.image_grid([picture for _, picture in shown], [title for title, _ in shown], columns=8),
