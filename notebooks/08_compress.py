@@ -859,15 +859,8 @@ rows = []
 for name, result in tested.items():
     middle, low, high = points_lost(result)
     verdict = "yes" if p_values[name] < 0.05 / (len(p_values) - 1) else "no"
-    rows.append(
-        [
-            name,
-            f"{round(middle, 1) + 0.0:+.1f}",
-            f"{low:+.1f} to {high:+.1f}",
-            f"{p_values[name]:.4f}",
-            verdict,
-        ]
-    )
+    lost = f"{round(middle, 1) + 0.0:+.1f}"  # no -0.0
+    rows.append([name, lost, f"{low:+.1f} to {high:+.1f}", f"{p_values[name]:.4f}", verdict])
 print(plots.table(["", "points lost", "95% interval", "p", "told from chance"], rows))
 
 # %%
