@@ -115,7 +115,7 @@ def test_each_of_the_forty_is_told_what_is_so_of_them(forty):
     assert "Left aside, for it is no notebook: list of students.txt" in forty.printed
 
 
-def test_the_table_of_answers_says_what_was_said_and_holds_the_code(forty):
+def test_the_table_of_the_forty_says_what_was_said_and_holds_the_code(forty):
     rows = {(row["student"], row["task"]): row for row in table(forty.report / class_report.ANSWERS)}
     assert len(rows) == 40 * 8
     assert "the last batch, which is not full" in rows["王小明", "steps_an_epoch"]["message"]
@@ -155,7 +155,7 @@ class Page(html.parser.HTMLParser):
             self.texts[tag][-1] += data
 
 
-def test_the_page_counts_rightly_and_nothing_in_it_comes_from_a_notebook_unescaped(forty):
+def test_the_page_of_the_forty_counts_rightly_and_has_nothing_of_a_notebook_unescaped(forty):
     page = Page(forty.page())
     tags = [tag for tag, _ in page.found]
     assert not {"script", "link", "img", "iframe"} & set(tags)
@@ -197,7 +197,7 @@ def test_the_page_counts_rightly_and_nothing_in_it_comes_from_a_notebook_unescap
     assert "list of students.txt" in forty.page()
 
 
-def test_common_wrong_answers_are_grouped(forty):
+def test_common_wrong_answers_of_the_forty_are_grouped(forty):
     groups = Page(forty.page()).texts["details"]
     (floor,) = [
         text for text in groups if text.startswith("6 students: With 50 images in batches of 32 you get 1")
