@@ -129,11 +129,8 @@ def show() -> None:
     """Show, for every lesson, how many tasks and quiz questions were answered rightly, with a bar."""
     rows, count, of = [], 0, 0
     for lesson, solved in done().items():
-        quiz = [name for name in names(lesson) if name.startswith("question_")]
-        tasks = [name for name in names(lesson) if name not in quiz]
-        in_tasks, in_quiz = (
-            f"{sum(name in solved for name in part)} of {len(part)}" for part in (tasks, quiz)
-        )
+        parts = _tasks_and_quiz(lesson)
+        in_tasks, in_quiz = (f"{sum(name in solved for name in part)} of {len(part)}" for part in parts)
         title = f"{lesson[-2:]} {TITLES[lesson]}"
         rows.append(_Row(title, in_tasks, in_quiz, len(solved), len(names(lesson))))
         count, of = count + len(solved), of + len(names(lesson))
@@ -197,10 +194,6 @@ def certificate(name: str) -> pathlib.Path:
     finally:
         with contextlib.suppress(OSError):
             hidden.unlink()
-
-
-def _share(part: list[str], solved: dict[str, str]) -> str:
-    return f"{sum(name in solved for name in part)} of {len(part)}"
 
 
 def _section(lesson: str, solved: dict[str, str]) -> str:

@@ -905,7 +905,7 @@ if is_small:
 #
 # (On photos at most 300 epochs, and one draw where versions are made, so that nobody waits.)
 #
-# (The first draw has the training images of section 2. Its head starts at other random numbers, and the images come in another order; with so few steps that alone makes a difference of points.)
+# (The first draw has the training images of section 2. Its head starts at other random numbers, and the images come in another order; with so few steps that can make a difference of some points. Compare within the table.)
 #
 # **Guess** their order, and write down by how many points each will differ from the first.
 

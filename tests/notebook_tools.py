@@ -230,8 +230,7 @@ def point_to(slug: str, root: pathlib.Path = ROOT) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", slug):
         raise ValueError(f"{slug!r} is not OWNER/NAME")
     to = dataclasses.replace(old, repository=f"https://github.com/{slug}")
-    texts = [root / "pyproject.toml", *root.glob("*.md"), *root.glob("notebooks/**/*.md")]
-    for path in texts:
+    for path in [root / "pyproject.toml", *root.glob("*.md"), *root.glob("notebooks/**/*.md")]:
         path.write_text(rename(path.read_text(encoding="utf-8"), to, old.slug), encoding="utf-8")
     for source in sources(root):
         stamp(source, to, old.slug)
